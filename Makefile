@@ -1,0 +1,68 @@
+# make repro   set up, make the sample library if there is no data, run the whole pipeline
+# make test    set up and run the tests          make lint   ruff and mypy
+# make gtzan [ARCHIVE=genres.tar.gz | ARCHIVE=FOLDER]   swap the real GTZAN in (nothing: download it)
+# make folder SRC=FOLDER [LABELS=moods.csv]             swap in any library <genre>/<file>
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup repro gtzan folder preset registry mlflow test test-gpu lint bench lock clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock requirements-setup.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-setup.txt
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	touch $@
+
+data/dataset.json: | .venv/.ready
+	$(BIN)/python -m pipeline.sources.sample
+
+repro: setup data/dataset.json
+	$(BIN)/dvc repro
+	@echo "report: artifacts/report/index.html · data checks: data_docs/index.html · models: make mlflow"
+
+gtzan: setup
+	$(BIN)/python -m pipeline.sources.gtzan $(ARCHIVE)
+	$(BIN)/python -m pipeline.params presets/gtzan.yaml
+	@echo "now: dvc repro (or make repro)"
+
+folder: setup
+	@test -n "$(SRC)" || { echo "error: expected make folder SRC=FOLDER [LABELS=moods.csv]" >&2; exit 2; }
+	$(BIN)/python -m pipeline.sources.folder "$(SRC)" $(if $(LABELS),--labels "$(LABELS)")
+
+preset: setup
+	$(BIN)/python -m pipeline.params presets/$(NAME).yaml
+
+# After `dvc pull` the stage `register` has nothing to do, but a new registry is empty: fill it.
+registry: setup
+	$(BIN)/python -m pipeline.register
+
+mlflow: setup
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+
+test: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks.bench
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
+
+# Everything that can be made again; data/ and DVC's cache stay.
+clean:
+	rm -rf .venv artifacts .cache data_docs dvc_plots .pytest_cache .mypy_cache .ruff_cache

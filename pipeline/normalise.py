@@ -1,0 +1,73 @@
+"""Normalise log-mel slices; the same code for training and for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["l2", "standard"]
+
+_EPSILON = 1e-6  # dB; a band that never changes is left at zero
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """How slices are normalised.
+
+    Parameters
+    ----------
+    kind
+        ``"l2"``: each mel band divided by its L2 norm over time, as the seed does.
+        ``"standard"``: each mel band less ``mean``, divided by ``std``.
+    mean, std
+        In dB, a value a band, of the training part; empty for ``"l2"``.
+    """
+
+    kind: Kind
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, decibels: np.ndarray) -> np.ndarray:
+        """Return float32 (..., n_mels, frames); ``decibels`` has the same shape, any float type."""
+        values = decibels.astype(np.float32)
+        if self.kind == "l2":
+            norm = np.linalg.norm(values, axis=-1, keepdims=True)
+            return values / np.maximum(norm, np.float32(_EPSILON))
+        mean, std = (np.asarray(stat, np.float32)[:, None] for stat in (self.mean, self.std))
+        return (values - mean) / std
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"kind": self.kind, "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Normaliser:
+        """Undo `as_dict`."""
+        return cls(values["kind"], tuple(values["mean"]), tuple(values["std"]))
+
+
+def fit(kind: Kind, clips: Iterable[np.ndarray]) -> Normaliser:
+    """Fit on the training part only, one clip in memory at a time.
+
+    Parameters
+    ----------
+    kind
+        ``"l2"`` needs no fitting.
+    clips
+        Arrays (n_slices, n_mels, frames) in dB.
+    """
+    if kind == "l2":
+        return Normaliser("l2")
+    count = 0
+    total = squares = np.zeros(1)  # (1,), then (n_mels,)
+    for clip in clips:
+        values = clip.astype(np.float64)
+        count += values.shape[0] * values.shape[2]
+        total = total + values.sum(axis=(0, 2))
+        squares = squares + np.square(values).sum(axis=(0, 2))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - np.square(mean), _EPSILON))
+    return Normaliser("standard", tuple(mean.tolist()), tuple(std.tolist()))

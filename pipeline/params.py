@@ -1,0 +1,261 @@
+"""``params.yaml`` as frozen, typed objects; read once, at the edge of every stage.
+
+``python -m pipeline.params PRESET`` writes a preset's values into ``params.yaml`` and keeps its comments.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import ParamsError, run_main
+from pipeline.files import replacing
+
+PARAMS_FILE = Path("params.yaml")
+
+Task = Literal["genre", "mood"]
+ModelName = Literal["lenet5", "cnn64"]
+Protocol = Literal["artist", "fault_filtered", "track", "seed"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+AudioCheck = Literal[
+    "decodes",
+    "sample_rate",
+    "channels",
+    "duration",
+    "silence",
+    "clipping",
+    "finite",
+    "duplicate_content",
+    "genre_folder",
+    "unique_id",
+    "tracks_per_genre",
+    "usable_share",
+]
+LabelCheck = Literal[
+    "schema",
+    "known_track",
+    "known_mood",
+    "date_format",
+    "confidence",
+    "unique_annotation",
+    "labels_per_class",
+]
+Severity = Literal["critical", "warning"]
+
+
+class Section(BaseModel):
+    """A section: no unknown keys, no silent conversions, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class CatalogParams(Section):
+    """Thresholds of the audio checks; see ``pipeline.quality.audio``."""
+
+    sample_rate: Positive
+    channels: Positive
+    min_seconds: Annotated[float, Field(gt=0)]
+    max_seconds: Annotated[float, Field(gt=0)]
+    silence_dbfs: Annotated[float, Field(lt=0)]
+    max_clipped: Share
+    min_tracks_per_genre: NotNegative
+    min_usable: Share
+    severity: dict[AudioCheck, Severity]
+
+
+class LabelsParams(Section):
+    """Thresholds of the label checks; see ``pipeline.quality.labels``."""
+
+    min_labels_per_class: NotNegative
+    severity: dict[LabelCheck, Severity]
+
+
+class SpectrogramParams(Section):
+    """The log-mel spectrogram: window and hop in samples, number of mel bands."""
+
+    n_fft: Annotated[int, Field(ge=16)]
+    hop_length: Positive
+    n_mels: Positive
+    waveform_copies: bool
+
+
+class SplitParams(Section):
+    """The protocol and the shares of tracks held out."""
+
+    protocol: Protocol
+    valid: OpenShare
+    test: OpenShare
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> SplitParams:
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test must stay below 1, received {self.valid} + {self.test}")
+        return self
+
+
+class SpecParams(Section):
+    """On-the-fly augmentation of log-mel slices: lengths in frames and bands, gain in dB."""
+
+    time_masks: NotNegative
+    time_mask_frames: NotNegative
+    mel_masks: NotNegative
+    mel_mask_bands: NotNegative
+    gain_db: Annotated[float, Field(ge=0)]
+    shift_frames: NotNegative
+    mixup_alpha: Annotated[float, Field(ge=0)]
+
+
+class ModelParams(Section):
+    """One model's training schedule."""
+
+    epochs: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    patience: Positive
+
+
+class TrainParams(Section):
+    """What all models' training shares, and each model's own schedule."""
+
+    batch_size: Positive
+    slices_per_track: Positive | None
+    normalise: Literal["standard", "l2"]
+    augment: Literal["none", "spec", "seed"]
+    targets: Literal["soft", "hard"]
+    class_weight: Literal["balanced", "none"]
+    spec: SpecParams
+    models: dict[ModelName, ModelParams]
+
+
+class EvaluateParams(Section):
+    """Resamples of the bootstrap, bins of the calibration error."""
+
+    bootstrap: Positive
+    calibration_bins: Positive
+
+
+class RegisterParams(Section):
+    """The promotion rule's margin and least number of tracks."""
+
+    margin: Annotated[float, Field(ge=0)]
+    min_tracks: Positive
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    seed: NotNegative
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    models: Annotated[list[ModelName], Field(min_length=1)]
+    catalog: CatalogParams
+    labels: LabelsParams
+    spectrogram: SpectrogramParams
+    split: SplitParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    register_: RegisterParams = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Params:
+        missing = set(self.models) - set(self.train.models)
+        if missing:
+            raise ValueError(f"train.models lacks {', '.join(sorted(missing))}, which models names")
+        if self.train.augment == "seed" and not self.spectrogram.waveform_copies:
+            raise ValueError("train.augment: seed needs spectrogram.waveform_copies: true")
+        return self
+
+
+def parse(values: Mapping[str, Any], *, source: str = str(PARAMS_FILE)) -> Params:
+    """Turn a mapping into `Params`.
+
+    Raises
+    ------
+    ParamsError
+        A key is unknown, missing, mistyped or out of range; the message names every such key.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc']) or 'params'}: {fault['msg']}, "
+            f"received {'nothing' if fault['type'] == 'missing' else repr(fault['input'])}"
+            for fault in error.errors()
+        ]
+        raise ParamsError(f"{source}: " + "; ".join(faults) + ". Correct the key and run again.") from None
+
+
+def read(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a params file.
+
+    Raises
+    ------
+    ParamsError
+        The file is not there, is not YAML, or a key is wrong.
+    """
+    return parse(_load(path), source=str(path))
+
+
+def _load(path: Path) -> Any:
+    try:
+        values = YAML().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"expected {path}, received no such file. Run in the project's root.") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, Mapping):
+        raise ParamsError(f"{path}: expected a mapping of sections, received {type(values).__name__}")
+    return values
+
+
+def apply_preset(preset: Path, target: Path = PARAMS_FILE) -> None:
+    """Write the values of ``preset`` over those of ``target``; comments and other keys stay.
+
+    Raises
+    ------
+    ParamsError
+        The outcome would not be a valid params file; ``target`` is left as it was.
+    """
+    values = _load(target)
+    _overlay(values, _load(preset))
+    parse(values, source=f"{target} with {preset}")
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        _writer().dump(values, stream)
+
+
+def _writer() -> YAML:
+    """Return a writer that keeps this file's look: lists indented, long comments unwrapped."""
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 200
+    return yaml
+
+
+def _overlay(values: Any, changes: Mapping[str, Any]) -> None:
+    for key, change in changes.items():
+        if isinstance(change, Mapping) and isinstance(values.get(key), Mapping):
+            _overlay(values[key], change)
+        else:
+            values[key] = change
+
+
+def main() -> None:
+    """Apply the preset named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description=main.__doc__)
+    parser.add_argument("preset", type=Path, help="a YAML file with some of the keys of params.yaml")
+    preset = parser.parse_args().preset
+    apply_preset(preset)
+    print(f"params.yaml now holds the values of {preset}")
+
+
+if __name__ == "__main__":
+    run_main(main)

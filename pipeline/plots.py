@@ -1,0 +1,108 @@
+"""The pictures, written as PNG files that are the same to the byte every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from pipeline.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DPI = 110
+_STYLE: Final[dict[str, Any]] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.dpi": _DPI,
+}
+_COLOURS = {"train": "#9aa5b1", "valid": "#1f6feb"}
+
+
+def new_figure(width: float, height: float, **kwargs: Any) -> tuple[Figure, Any]:
+    """Return a figure of ``width`` x ``height`` inches and its axes; nothing is drawn on a screen."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]  # its stub lists every key
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(**kwargs)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without the metadata that would name the library's version."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, metadata={"Software": None})
+
+
+def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) -> None:
+    """Draw a heatmap of counts, coloured by the share of each true class.
+
+    Parameters
+    ----------
+    counts
+        int (n_classes, n_classes): a row a true class, a column a predicted one.
+    classes, title, path
+        Names, heading, and where to write.
+    """
+    side = 2.6 + 0.52 * len(classes)
+    figure, axes = new_figure(side + 0.6, side)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        ink = "white" if share[row, column] > 0.55 else "#24292f" if counts[row, column] else "#c8d0d8"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    save(figure, path)
+
+
+def curves(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw loss and accuracy of training and validation over the epochs."""
+    figure, (left, right) = new_figure(9, 3.2, ncols=2)
+    _curve(left, table, "loss")
+    _curve(right, table, "accuracy")
+    right.set_ylim(0, 1)
+    best = table["epoch"][table["val_loss"].idxmin()]
+    for axes in (left, right):
+        axes.axvline(best, color="#d0d7de", zorder=0, label="best epoch")
+    left.legend(frameon=False)
+    left.set_title(title)
+    save(figure, path)
+
+
+def _curve(axes: Axes, table: pd.DataFrame, name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for part, column in (("train", name), ("valid", f"val_{name}")):
+        axes.plot(table["epoch"], table[column], color=_COLOURS[part], marker="o", ms=3, label=part)
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title: str, path: Path) -> None:
+    """Draw accuracy against confidence; the size of a dot is the number of tracks."""
+    figure, axes = new_figure(4.4, 4)
+    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)
+    for one in np.unique(number):
+        inside = number == one
+        area = 20 + 400 * inside.mean()
+        axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=_COLOURS["valid"])
+    axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1), ylim=(-0.03, 1.03))
+    save(figure, path)

@@ -1,0 +1,104 @@
+"""How good are probabilities? Pure functions of (n, n_classes) arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_DIGITS = 6
+_TINY = 1e-7  # probabilities are clipped to it, as Keras' own cross-entropy does
+
+
+def accuracy(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the share of rows whose most probable class is ``truth``, int (n,)."""
+    return float(np.mean(probabilities.argmax(axis=1) == truth))
+
+
+def top_k(truth: np.ndarray, probabilities: np.ndarray, k: int = 3) -> float:
+    """Return the share of rows whose truth is among the ``k`` most probable classes."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == truth[:, None]).any(axis=1)))
+
+
+def macro_f1(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean F1 over the classes that occur in ``truth``; NaN if a probability is NaN."""
+    from sklearn.metrics import f1_score
+
+    if np.isnan(probabilities).any():
+        return float("nan")
+    return float(
+        f1_score(
+            truth, probabilities.argmax(axis=1), labels=np.unique(truth), average="macro", zero_division=0
+        )
+    )
+
+
+def log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean negative natural logarithm of the truth's probability."""
+    return float(-np.mean(np.log(np.clip(probabilities[np.arange(len(truth)), truth], _TINY, 1.0))))
+
+
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
+    """Return the expected calibration error, 0 to 1, over bins of equal width (Guo et al. 2017)."""
+    confidence = probabilities.max(axis=1)
+    hit = probabilities.argmax(axis=1) == truth
+    number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    size = np.bincount(number, minlength=n_bins)
+    gap = np.bincount(number, weights=hit - confidence, minlength=n_bins)
+    return float(np.abs(gap[size > 0]).sum() / len(truth))
+
+
+def bootstrap_accuracy(
+    truth: np.ndarray, probabilities: np.ndarray, *, n_resamples: int, seed: int
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the accuracy over resampled rows."""
+    hits = probabilities.argmax(axis=1) == truth
+    draws = np.random.default_rng(seed).integers(0, len(hits), (n_resamples, len(hits)))
+    low, high = np.percentile(hits[draws].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def summary(truth: np.ndarray, probabilities: np.ndarray, *, n_bins: int) -> dict[str, Any]:
+    """Return accuracy, macro_f1, top3, log_loss and ece, rounded to six digits."""
+    values = {
+        "accuracy": accuracy(truth, probabilities),
+        "macro_f1": macro_f1(truth, probabilities),
+        "top3": top_k(truth, probabilities),
+        "log_loss": log_loss(truth, probabilities),
+        "ece": calibration_error(truth, probabilities, n_bins),
+    }
+    return {name: round(value, _DIGITS) for name, value in values.items()}
+
+
+def mean_by(keys: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average rows of the same key.
+
+    Returns
+    -------
+    tuple of np.ndarray
+        The keys, sorted, and their mean probabilities (n_keys, n_classes).
+    """
+    unique, number = np.unique(keys.astype(str), return_inverse=True)
+    total = np.zeros((len(unique), probabilities.shape[1]))
+    np.add.at(total, number, probabilities)
+    return unique, total / np.bincount(number)[:, None]
+
+
+def per_class(truth: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and the number of rows of every class."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(
+        truth, probabilities.argmax(axis=1), labels=range(len(classes)), zero_division=0
+    )
+    return [
+        {
+            "class": name,
+            "precision": round(float(precision), _DIGITS),
+            "recall": round(float(recall), _DIGITS),
+            "f1": round(float(f1), _DIGITS),
+            "tracks": int(support),
+        }
+        for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Where data comes from: GTZAN, any folder, or the synthetic sample."""

@@ -1,0 +1,229 @@
+"""Any music library: ``SRC/<genre>/<file>``, in any common format, with the folders' names as genres.
+
+``python -m pipeline.sources.folder SRC [--labels CSV] [--artists CSV] [--name NAME]`` copies it, as it is,
+into the data folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from pipeline import files
+from pipeline.errors import DataError, run_main
+from pipeline.sources import library
+
+SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
+ARTIST_COLUMNS: Final = ("track_id", "artist")
+
+# They would break a CSV line, a path or a shell line further on.
+_FORBIDDEN: Final = frozenset(',"/\\')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a folder holds.
+
+    Parameters
+    ----------
+    tracks
+        Audio files, sorted by track id; the parent's name is the genre, the stem the track id.
+    ignored
+        Everything else, relative to the folder.
+    """
+
+    tracks: tuple[Path, ...]
+    ignored: tuple[str, ...]
+
+
+def ingest(
+    source: Path,
+    *,
+    labels: Path | None = None,
+    artists: Path | None = None,
+    name: str | None = None,
+    data: Path = library.DATA,
+) -> pd.DataFrame:
+    """Copy a library into the data folder and version it.
+
+    Parameters
+    ----------
+    source
+        Folder of genre folders with audio files.
+    labels
+        CSV ``track_id,mood,annotator,labelled_at``; copied as it is.
+    artists
+        CSV ``track_id,artist[,title]``; tracks that it does not name have no artist.
+    name
+        What the data goes by; None takes the folder's name.
+    data
+        The data folder.
+
+    Returns
+    -------
+    index
+        One row a track, as in ``index.csv``.
+
+    Raises
+    ------
+    DataError
+        If a file or a name is not as described; the data folder is then as it was.
+    """
+    scan = scan_folder(source)
+    known = read_artists(artists) if artists else pd.DataFrame(columns=list(ARTIST_COLUMNS))
+    title = name or source.resolve().name
+    index = library.publish(
+        lambda staging: _fill(staging, scan.tracks, artists=known, labels=labels, name=title), data=data
+    )
+    print(summary(index, ignored=scan.ignored))
+    return index
+
+
+def scan_folder(source: Path) -> Scan:
+    """List the audio files of ``source/<genre>/``.
+
+    Raises
+    ------
+    DataError
+        If there is no audio, or an id or a genre cannot serve as a name.
+    """
+    if not source.is_dir():
+        raise DataError(f"Expected a folder of genre folders. Received: {source}, which is no folder.")
+    entries = sorted([*source.glob("*"), *source.glob("*/*"), *source.glob("*/*/**/*")])
+    found = [path for path in entries if path.is_file()]
+    tracks = [path for path in found if _is_track(path, source=source)]
+    if not tracks:
+        raise DataError(
+            f"Expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/. Received: "
+            f"{library.listing([path.relative_to(source).as_posix() for path in found])} other files. "
+            "Name the folder that holds the genre folders."
+        )
+    _check_names(tracks)
+    ignored = [path.relative_to(source).as_posix() for path in found if path not in set(tracks)]
+    return Scan(tuple(sorted(tracks, key=lambda path: path.stem)), tuple(ignored))
+
+
+def read_artists(path: Path) -> pd.DataFrame:
+    """Read ``track_id,artist[,title]``.
+
+    Raises
+    ------
+    DataError
+        If the file is not such a CSV, or names a track twice.
+    """
+    table = library.read_table(path, columns=ARTIST_COLUMNS)
+    twice = table.loc[table["track_id"].duplicated(), "track_id"].tolist()
+    if twice:
+        raise DataError(
+            f"{path}: expected each track once. Received twice {library.listing(twice)}. Keep one."
+        )
+    return table
+
+
+def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFrame:
+    """Return the facts on audio files: size, SHA-256, artist, exact duplicates.
+
+    Parameters
+    ----------
+    tracks
+        Files ``<genre>/<track_id>.<ext>``.
+    artists
+        Columns ``track_id``, ``artist`` and perhaps ``title``.
+
+    Returns
+    -------
+    index
+        One row a track with the columns of ``index.csv``; a copy names the first of its kind by id.
+    """
+    facts = pd.DataFrame(
+        {
+            "track_id": [path.stem for path in tracks],
+            "genre": [path.parent.name for path in tracks],
+            "bytes": [path.stat().st_size for path in tracks],
+            "sha256": [files.sha256(path) for path in tracks],
+        }
+    ).sort_values("track_id")
+    first = facts.groupby("sha256")["track_id"].transform("first")
+    facts["exact_duplicate_of"] = first.where(first != facts["track_id"], "")
+    credits = artists.reindex(columns=["track_id", "artist", "title"], fill_value="")
+    index = facts.merge(credits, on="track_id", how="left").fillna("")
+    index["artist_source"] = index["artist"].ne("").map({True: "given", False: ""})
+    return index.reindex(columns=list(library.INDEX_COLUMNS), fill_value="")
+
+
+def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
+    """Return what was taken in, for a human."""
+    counts = index["genre"].value_counts().sort_index()
+    copies = index.loc[index["exact_duplicate_of"].ne(""), "track_id"].tolist()
+    lines = [
+        f"{len(index)} tracks of {len(counts)} genres: "
+        + ", ".join(f"{genre} {count}" for genre, count in counts.items()),
+        f"  artist known: {int(index['artist'].ne('').sum())}",
+        f"  exact duplicates: {library.listing(copies)}",
+        f"  ignored files: {library.listing(ignored)}",
+    ]
+    return "\n".join(lines)
+
+
+def _is_track(path: Path, *, source: Path) -> bool:
+    """Return whether a file is audio in a genre folder; hidden files and folders never are."""
+    parts = path.relative_to(source).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return len(parts) == 2 and not hidden and path.suffix.lower() in SUFFIXES
+
+
+def _check_names(tracks: list[Path]) -> None:
+    """Raise `DataError` if a name cannot be written into a CSV file and a path, or is not unique."""
+    names = {path.parent.name for path in tracks} | {path.stem for path in tracks}
+    bad = sorted(repr(name) for name in names if _FORBIDDEN & set(name) or not name.isprintable())
+    if bad:
+        raise DataError(
+            "Expected names of folders and files free of comma, double quote, backslash and newline. "
+            f"Received {library.listing(bad)}. Rename them."
+        )
+    uses = Counter(path.stem for path in tracks)
+    clashes = sorted(f"{path.parent.name}/{path.name}" for path in tracks if uses[path.stem] > 1)
+    if clashes:
+        raise DataError(
+            "Expected file names that are unique over all genres, as they are the track ids. "
+            f"Received {library.listing(clashes)}. Rename or remove them."
+        )
+
+
+def _fill(
+    staging: Path, tracks: tuple[Path, ...], *, artists: pd.DataFrame, labels: Path | None, name: str
+) -> pd.DataFrame:
+    """Write a data folder from audio files and return its index."""
+    library.write_labels(staging, labels)
+    copies = [staging / library.AUDIO_FOLDER / t.parent.name / (t.stem + t.suffix.lower()) for t in tracks]
+    for track, copy in zip(tracks, copies, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(track, copy)
+    index = describe_tracks(copies, artists=artists)
+    library.write_index(staging, index)
+    genres = index["genre"].nunique()
+    library.write_dataset(staging, name=name, description=f"{len(index)} tracks of {genres} genres")
+    return index
+
+
+def main() -> None:
+    """Take a music library into the data folder."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sources.folder", description=main.__doc__)
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="holds <genre>/<file>; a file's stem is its id"
+    )
+    parser.add_argument("--labels", type=Path, metavar="CSV", help=",".join(library.LABEL_COLUMNS))
+    parser.add_argument("--artists", type=Path, metavar="CSV", help="track_id,artist[,title]")
+    parser.add_argument("--name", help="what the data goes by (default: the folder's name)")
+    args = parser.parse_args()
+    ingest(args.source, labels=args.labels, artists=args.artists, name=args.name)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,55 @@
+"""The classes: GTZAN's ten genres and the ten composite moods of the project report."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TASKS: Final = ("genre", "mood")
+
+GTZAN_GENRES: Final = (
+    "blues",
+    "classical",
+    "country",
+    "disco",
+    "hiphop",
+    "jazz",
+    "metal",
+    "pop",
+    "reggae",
+    "rock",
+)
+
+MOODS: Final = (
+    "NegativeButHopeful",
+    "RelaxButEnergetic",
+    "TotallyPositive",
+    "TotallyNegative",
+    "PositiveButVoid",
+    "CalmButEpic",
+    "InsecureButInessential",
+    "ConcernedButLight",
+    "CalmButWarm",
+    "Other",
+)
+
+# The report's own files spell it so.
+MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
+
+
+def _key(name: str) -> str:
+    """Reduce a mood's spelling to its letters: ``"negative but hopeful"`` → ``"negativebuthopeful"``."""
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+_MOOD_BY_KEY: Final = {_key(name): name for name in MOODS} | {
+    _key(alias): name for alias, name in MOOD_ALIASES.items()
+}
+
+
+def canonical_mood(name: str) -> str | None:
+    """Return the taxonomy's spelling of a mood or of one of its aliases; None if there is no such mood.
+
+    Case, spaces, hyphens and underscores do not count.
+    """
+    return _MOOD_BY_KEY.get(_key(name))

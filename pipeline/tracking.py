@@ -1,0 +1,95 @@
+"""MLflow's edge: where it keeps things, and one run a training. Importing this does not import MLflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.files import sha256
+from pipeline.taxonomy import TASKS
+
+if TYPE_CHECKING:
+    import mlflow
+
+ROOT: Final = Path("mlruns")
+PARENT_RUN: Final = "CMG_PARENT_RUN"  # MLFLOW_RUN_ID would make every child resume the parent itself
+PROMOTED: Final = "champion"
+
+
+def configure() -> Any:
+    """Point MLflow at the project's store and create it if need be; return the module.
+
+    ``MLFLOW_TRACKING_URI`` wins; without it the store is ``mlruns/mlflow.db`` with ``mlruns/artifacts``.
+    A lock keeps two processes from creating the database at the same time.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    from filelock import FileLock
+
+    ROOT.mkdir(exist_ok=True)
+    local = f"sqlite:///{(ROOT / 'mlflow.db').as_posix()}"
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", local))
+    with FileLock(ROOT / ".create.lock"):
+        _create_experiments(mlflow)
+    return mlflow
+
+
+def _create_experiments(mlflow: Any) -> None:
+    own_store = mlflow.get_tracking_uri().startswith("sqlite:///mlruns/")
+    location = (ROOT / "artifacts").resolve().as_uri() if own_store else None
+    for task in TASKS:
+        if mlflow.get_experiment_by_name(task) is None:
+            mlflow.create_experiment(task, artifact_location=location)
+
+
+def git_commit() -> str:
+    """Return the commit that is checked out; blank outside a repository."""
+    out = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return out.stdout.strip()
+
+
+def data_version() -> str:
+    """Return the md5 that ``data.dvc`` gives the data; blank if it is not versioned."""
+    from ruamel.yaml import YAML
+
+    pointer = Path("data.dvc")
+    return YAML(typ="safe").load(pointer)["outs"][0]["md5"] if pointer.exists() else ""
+
+
+def lock_version() -> str:
+    """Return the SHA-256 of ``dvc.lock``; blank if there is none."""
+    lock = Path("dvc.lock")
+    return sha256(lock) if lock.exists() else ""
+
+
+def versions() -> dict[str, str]:
+    """Return the tags that say what a run was made from."""
+    return {"git_commit": git_commit(), "data_md5": data_version(), "dvc_lock_sha256": lock_version()}
+
+
+@contextmanager
+def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun]:
+    """Open a run in the task's experiment, under the parent that ``CMG_PARENT_RUN`` names, if any."""
+    mlflow = configure()
+    mlflow.set_experiment(task)
+    parent = os.environ.get(PARENT_RUN)
+    with mlflow.start_run(run_name=name, tags=versions() | tags, parent_run_id=parent) as active:
+        yield active
+
+
+def find_run(task: str, weights_sha256: str) -> str | None:
+    """Return the id of the latest run that made these weights; None if the store has none."""
+    mlflow = configure()
+    found = mlflow.search_runs(
+        experiment_names=[task],
+        filter_string=f"tags.weights_sha256 = '{weights_sha256}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+        output_format="list",
+    )
+    return found[0].info.run_id if found else None

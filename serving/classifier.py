@@ -1,0 +1,81 @@
+"""The registered model: encoded audio in, one probability a class out.
+
+MLflow runs this file when it loads the model ("models from code"), so nothing is pickled. The network is an
+ONNX graph: a session starts in milliseconds and needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from pipeline import audio, logmel
+from pipeline.normalise import Normaliser
+
+
+class Network:
+    """An ONNX graph with its card: audio bytes to probabilities.
+
+    Parameters
+    ----------
+    graph
+        The ``.onnx`` file.
+    card
+        Classes, normaliser and spectrogram, as the stage ``train`` writes them.
+    """
+
+    def __init__(self, graph: Path, card: dict[str, Any]) -> None:
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
+        self.classes: list[str] = card["classes"]
+        self.spec = logmel.LogMel(**card["spectrogram"])
+        self.normaliser = Normaliser.from_dict(card["normaliser"])
+
+    def of_features(self, features: np.ndarray) -> np.ndarray:
+        """Return float32 (n_slices, n_classes) for stored features, float16 (n_slices, n_mels, frames)."""
+        inputs = self.normaliser(features)[..., None]
+        return self.session.run(None, {self.input: inputs})[0]
+
+    def of_audio(self, encoded: bytes) -> np.ndarray:
+        """Return float32 (n_slices, n_classes) for an audio file's content.
+
+        Raises
+        ------
+        DataError
+            The content is no audio, or has samples that are not finite.
+        """
+        samples = audio.mono(audio.decode(encoded))
+        return self.of_features(logmel.features(audio.slices(samples), self.spec))
+
+
+class Classifier(PythonModel):
+    """Classify the column ``audio``; a row a track, or a row a slice with ``params={"per_slice": True}``."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the graph and read the card."""
+        card = json.loads(Path(context.artifacts["card"]).read_text(encoding="utf-8"))
+        self.network = Network(Path(context.artifacts["graph"]), card)
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints
+        """Return a column a class; per slice also ``row`` and ``slice``."""
+        per_slice = bool((params or {}).get("per_slice", False))
+        each = [self.network.of_audio(encoded) for encoded in model_input["audio"]]
+        classes = self.network.classes
+        if not per_slice:
+            return pd.DataFrame([one.mean(axis=0) for one in each], columns=classes)
+        where = [(row, number) for row, one in enumerate(each) for number in range(len(one))]
+        table = pd.DataFrame(np.concatenate(each), columns=classes)
+        table.insert(0, "row", [row for row, _ in where])
+        table.insert(1, "slice", [number for _, number in where])
+        return table
+
+
+set_model(Classifier())
