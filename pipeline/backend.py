@@ -30,6 +30,7 @@ def prepare(seed: int) -> str:
     with _stderr_closed():  # TensorFlow's ten lines about what it was not built for
         import keras
 
+    keras.utils.clear_session()  # layers are numbered from one again: their names are in the weights file
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() != "tensorflow":
         return f"{keras.backend.backend()} backend"

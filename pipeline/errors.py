@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 EXIT_USER_ERROR = 2
 
@@ -25,9 +26,15 @@ class QualityError(DataError):
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a stage's ``main``; print a `CmgError` as one line and exit with 2."""
+    """Run a stage's ``main``; say a `CmgError` or a file that is not there in one line and exit with 2."""
     try:
         main()
     except CmgError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
+        _exit(str(error))
+    except FileNotFoundError as error:
+        _exit(f"expected {error.filename}, received no such file. Run `dvc repro`: it makes what is missing.")
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(EXIT_USER_ERROR) from None

@@ -64,8 +64,13 @@ def predictions_path(task: str, model: str) -> Path:
     return Path(f"artifacts/predictions/{task}-{model}.csv")
 
 
+def confusion_path(task: str, model: str) -> Path:
+    """Return where the test tracks' actual and predicted classes are, for ``dvc plots``."""
+    return Path(f"artifacts/confusion/{task}-{model}.csv")
+
+
 def plots_folder(task: str, model: str) -> Path:
-    """Return the folder of a model's pictures and plot data."""
+    """Return the folder of a model's pictures and its per-class table."""
     return Path(f"artifacts/plots/{task}-{model}")
 
 
@@ -133,7 +138,7 @@ def draw(test: Predicted, facts: dict[str, Any], folder: Path, n_bins: int) -> N
     plots.calibration(test.truth, test.probabilities, n_bins, title, folder / "calibration.png")
     plots.curves(pd.read_csv(train.curves_path(facts["task"], facts["model"])), title, folder / "curves.png")
     named = {"actual": [classes[i] for i in test.truth], "predicted": [classes[i] for i in guess]}
-    write_csv(folder / "confusion.csv", pd.DataFrame(named))
+    write_csv(confusion_path(facts["task"], facts["model"]), pd.DataFrame(named))
     write_csv(folder / "classes.csv", pd.DataFrame(scores.per_class(test.truth, test.probabilities, classes)))
 
 
@@ -171,7 +176,7 @@ def open_run(task: str, facts: dict[str, Any]) -> AbstractContextManager[Any]:
     """
     run_id = tracking.find_run(task, facts["weights_sha256"])
     if run_id:
-        return tracking.configure().start_run(run_id=run_id)
+        return tracking.resume(task, run_id)
     tags = train.tags_of(facts) | {"weights_sha256": facts["weights_sha256"]}
     return tracking.run(task, f"{facts['model']} · {facts['protocol']}", tags)
 

@@ -32,16 +32,20 @@ def configure() -> Any:
     from filelock import FileLock
 
     ROOT.mkdir(exist_ok=True)
-    local = f"sqlite:///{(ROOT / 'mlflow.db').as_posix()}"
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", local))
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", _local_store()))
     with FileLock(ROOT / ".create.lock"):
         _create_experiments(mlflow)
     return mlflow
 
 
+def _local_store() -> str:
+    """Return the project's own store; absolute, since MLflow keeps connections by URI."""
+    return f"sqlite:///{(ROOT / 'mlflow.db').resolve().as_posix()}"
+
+
 def _create_experiments(mlflow: Any) -> None:
-    own_store = mlflow.get_tracking_uri().startswith("sqlite:///mlruns/")
-    location = (ROOT / "artifacts").resolve().as_uri() if own_store else None
+    own = mlflow.get_tracking_uri() == _local_store()
+    location = (ROOT / "artifacts").resolve().as_uri() if own else None
     for task in TASKS:
         if mlflow.get_experiment_by_name(task) is None:
             mlflow.create_experiment(task, artifact_location=location)
@@ -80,6 +84,13 @@ def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun
     parent = os.environ.get(PARENT_RUN)
     with mlflow.start_run(run_name=name, tags=versions() | tags, parent_run_id=parent) as active:
         yield active
+
+
+def resume(task: str, run_id: str) -> mlflow.ActiveRun:
+    """Reopen a run of the task's experiment, as a context manager."""
+    mlflow = configure()
+    mlflow.set_experiment(task)  # MLflow refuses a run of another experiment than the active one
+    return mlflow.start_run(run_id=run_id)
 
 
 def find_run(task: str, weights_sha256: str) -> str | None:

@@ -1,0 +1,212 @@
+"""Checks of the audio files: which tracks may be used, and is the library large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from pipeline.quality.findings import Finding
+from pipeline.quality.suites import Check, run, with_severity
+
+if TYPE_CHECKING:
+    from pipeline.params import CatalogParams
+
+_MEASURES: Final = ("seconds", "sample_rate", "channels", "clipped", "nonfinite", "rms_dbfs")
+# Digital silence would be -inf dB, which JSON has no word for.
+_SMALLEST_RMS: Final = 1e-10
+
+_IDENTITY_CHECKS: Final = (
+    Check(
+        name="unique_id",
+        column="track_id",
+        expected="every file stem once",
+        advice="Rename one of the files: the stem is the track's id.",
+        expectation="ExpectColumnValuesToBeUnique",
+        arguments={"column": "track_id"},
+        severity="critical",
+        shown=("path",),
+    ),
+    Check(
+        name="duplicate_content",
+        column="duplicate_of",
+        expected="every recording once",
+        advice="Both stay, in one group of the split; delete one to be rid of the warning.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "duplicate_of"},
+    ),
+    Check(
+        name="genre_folder",
+        column="genre",
+        expected="no track id that names another genre's folder",
+        advice="Move the file to its genre's folder, or rename it.",
+        expectation="ExpectColumnPairValuesToBeEqual",
+        arguments={"column_A": "genre", "column_B": "id_genre"},
+        shown=("path",),
+    ),
+    Check(
+        name="decodes",
+        column="error",
+        expected="a file that decodes",
+        advice="The track is not used; replace or delete the file.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "error"},
+        excludes=True,
+    ),
+)
+
+
+def check_tracks(tracks: pd.DataFrame, *, settings: CatalogParams, docs: Path | None) -> list[Finding]:
+    """Check every file, then what is left of the library without the excluded tracks.
+
+    Parameters
+    ----------
+    tracks
+        One row a file: ``track_id``, ``genre``, ``path``, ``seconds``, ``sample_rate`` in Hz,
+        ``channels``, ``rms`` (linear, 1 = full scale), ``clipped`` (share of the samples, 0 to 1),
+        ``nonfinite`` (number of samples), ``duplicate_of`` and ``error`` (both ``""`` for none).
+        The measures of a file with an ``error`` are not looked at.
+    settings
+        The thresholds, and severities by check name.
+    docs
+        Folder of the Data Docs; suites ``audio`` and ``audio_library``. None writes none.
+
+    Returns
+    -------
+    list of Finding
+        The failed checks; see `exclusions` for the tracks they rule out.
+    """
+    checks = with_severity((*_IDENTITY_CHECKS, *_measure_checks(settings)), settings.severity)
+    found = run(_measured(tracks), checks, name="audio", row="track_id", docs=docs)
+    checks = with_severity(_library_checks(settings), settings.severity)
+    library = _library(tracks, excluded=exclusions(found))
+    return found + run(library, checks, name="audio_library", row="genre", docs=docs)
+
+
+def exclusions(findings: Sequence[Finding]) -> dict[str, str]:
+    """Return why a track is not used, by track id: ``"duration: expected at least 1 s, received 0.4"``."""
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        for track_id, value in finding.rows if finding.excludes else ():
+            reason = f"{finding.check}: expected {finding.expected}, received {value}"
+            reasons.setdefault(track_id, []).append(reason)
+    return {track_id: "; ".join(said) for track_id, said in reasons.items()}
+
+
+def _measure_checks(settings: CatalogParams) -> tuple[Check, ...]:
+    """Return the checks of what was measured in the files."""
+    return (
+        Check(
+            name="finite",
+            column="nonfinite",
+            expected="no NaN or infinite sample",
+            advice="The track is not used; export the file again.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "nonfinite", "max_value": 0},
+            excludes=True,
+        ),
+        Check(
+            name="duration",
+            column="seconds",
+            expected=f"at least {settings.min_seconds:g} s",
+            advice="The track is not used; see catalog.min_seconds.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "seconds", "min_value": settings.min_seconds},
+            excludes=True,
+        ),
+        Check(
+            name="duration",
+            column="seconds",
+            expected=f"at most {settings.max_seconds:g} s",
+            advice="Cut the file if it is not one song; see catalog.max_seconds.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "seconds", "max_value": settings.max_seconds},
+        ),
+        Check(
+            name="silence",
+            column="rms_dbfs",
+            expected=f"a level of at least {settings.silence_dbfs:g} dBFS",
+            advice="The track is not used; see catalog.silence_dbfs.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "rms_dbfs", "min_value": settings.silence_dbfs},
+            excludes=True,
+        ),
+        Check(
+            name="clipping",
+            column="clipped",
+            expected=f"at most {settings.max_clipped:g} of the samples at full scale",
+            advice="Listen to it, and replace it if it is distorted; see catalog.max_clipped.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "clipped", "max_value": settings.max_clipped},
+        ),
+        *_format_checks(settings),
+    )
+
+
+def _format_checks(settings: CatalogParams) -> tuple[Check, ...]:
+    """Return the checks of the format, which is converted where it differs."""
+    return (
+        Check(
+            name="sample_rate",
+            column="sample_rate",
+            expected=f"{settings.sample_rate} Hz",
+            advice=f"The track is resampled to {settings.sample_rate} Hz.",
+            expectation="ExpectColumnValuesToBeInSet",
+            arguments={"column": "sample_rate", "value_set": [settings.sample_rate]},
+        ),
+        Check(
+            name="channels",
+            column="channels",
+            expected=f"{settings.channels} channel{'s' if settings.channels > 1 else ''}",
+            advice="The channels are averaged into one.",
+            expectation="ExpectColumnValuesToBeInSet",
+            arguments={"column": "channels", "value_set": [settings.channels]},
+        ),
+    )
+
+
+def _library_checks(settings: CatalogParams) -> tuple[Check, ...]:
+    """Return the checks of the library as a whole."""
+    return (
+        Check(
+            name="tracks_per_genre",
+            column="usable",
+            expected=f"at least {settings.min_tracks_per_genre} usable tracks in each genre",
+            advice="Add tracks to the genre, or delete its folder; see catalog.min_tracks_per_genre.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "usable", "min_value": settings.min_tracks_per_genre},
+        ),
+        Check(
+            name="usable_share",
+            column="usable_share",
+            expected=f"a usable share of all tracks of at least {settings.min_usable:g}",
+            advice="Mend the files that the other checks name; see catalog.min_usable.",
+            expectation="ExpectColumnSumToBeBetween",
+            arguments={"column": "usable_share", "min_value": settings.min_usable},
+            severity="critical",
+        ),
+    )
+
+
+def _measured(tracks: pd.DataFrame) -> pd.DataFrame:
+    """Return the tracks as the suite reads them: nothing to object to is null, levels are in dBFS."""
+    decoded = tracks["error"] == ""
+    prefix = tracks["track_id"].str.partition(".")[0]
+    view = tracks.assign(
+        error=tracks["error"].mask(decoded),
+        duplicate_of=tracks["duplicate_of"].mask(tracks["duplicate_of"] == ""),
+        rms_dbfs=20.0 * np.log10(tracks["rms"].clip(lower=_SMALLEST_RMS)),
+        id_genre=prefix.where(prefix.isin(tracks["genre"]), tracks["genre"]),
+    )
+    view[list(_MEASURES)] = view[list(_MEASURES)].where(decoded)
+    return view.set_axis(tracks["path"].tolist())
+
+
+def _library(tracks: pd.DataFrame, *, excluded: dict[str, str]) -> pd.DataFrame:
+    """Return one row a genre: ``genre``, ``tracks``, ``usable``, and ``usable_share`` of the library."""
+    usable = ~tracks["track_id"].isin(list(excluded))
+    counts = tracks.assign(usable=usable).groupby("genre")["usable"].agg(tracks="size", usable="sum")
+    return counts.assign(usable_share=counts["usable"] / len(tracks), genre=counts.index).rename_axis(None)

@@ -1,0 +1,69 @@
+import re
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import QualityError
+from pipeline.quality.suites import Check, run
+
+DURATION = Check(
+    name="duration",
+    column="seconds",
+    expected="at least 1 s",
+    advice="Replace it.",
+    expectation="ExpectColumnValuesToBeBetween",
+    arguments={"column": "seconds", "min_value": 1},
+    excludes=True,
+)
+
+
+def table_of(*seconds):
+    names = [f"track {number}" for number in range(len(seconds))]
+    return pd.DataFrame({"name": names, "seconds": seconds}, index=names)
+
+
+def pages(docs):
+    return sorted(path.relative_to(docs).parts[1] for path in docs.glob("validations/**/*.html"))
+
+
+def test_a_failure_becomes_a_finding_and_a_page(tmp_path):
+    docs = tmp_path / "data_docs"
+    (finding,) = run(table_of(30.0, 0.25), [DURATION], name="audio", row="name", docs=docs)
+    assert (finding.rows, finding.excludes) == ((("track 1", "0.25"),), True)
+    (page,) = docs.glob("validations/audio/**/*.html")
+    text = page.read_text(encoding="utf-8")
+    for part in ("Failed", "duration [warning]: at least 1 s", "track 1", "0.25"):
+        assert part in text
+    assert f'href="{page.relative_to(docs).as_posix()}"' in (docs / "index.html").read_text(encoding="utf-8")
+
+
+def test_runs_replace_their_own_pages_and_keep_the_others(tmp_path):
+    for name in ("audio", "labels", "audio"):
+        run(table_of(30.0), [DURATION], name=name, row="name", docs=tmp_path)
+        files = sum(path.is_file() for path in tmp_path.rglob("*"))
+    assert pages(tmp_path) == ["audio", "labels"]
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == files
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="validations/(\w+)/', index) == ["audio", "labels"]
+
+
+def test_damaged_leftovers_do_not_stop_a_run(tmp_path):
+    run(table_of(30.0), [DURATION], name="audio", row="name", docs=tmp_path)
+    run(table_of(30.0), [DURATION], name="labels", row="name", docs=tmp_path)
+    for path in (tmp_path / ".store").rglob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8")[:40], encoding="utf-8")
+    assert run(table_of(30.0), [DURATION], name="audio", row="name", docs=tmp_path) == []
+    assert "audio" in pages(tmp_path)
+
+
+def test_without_a_folder_nothing_is_written_or_printed(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    run(table_of(30.0, 0.1), [DURATION], name="audio", row="name", docs=None)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_check_that_cannot_run_is_an_error():
+    check = Check(**(vars(DURATION) | {"arguments": {"column": "minutes", "min_value": 1}}))
+    with pytest.raises(QualityError, match=r"duration expected at least 1 s.*could not run.*minutes"):
+        run(table_of(30.0), [check], name="audio", row="name", docs=None)

@@ -1,0 +1,39 @@
+"""User errors are one line and exit code 2; bugs keep their traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import CmgError, DataError, ParamsError, QualityError, run_main
+
+
+@pytest.mark.parametrize("kind", [CmgError, DataError, ParamsError, QualityError])
+def test_a_user_error_is_one_line_and_exit_code_2(
+    kind: type[CmgError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise kind("expected a, received b. Do c.")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: expected a, received b. Do c.\n"
+    assert caught.value.__suppress_context__
+
+
+def test_a_bug_is_not_hidden() -> None:
+    def main() -> None:
+        raise KeyError("rms")
+
+    with pytest.raises(KeyError, match="rms"):
+        run_main(main)
+
+
+def test_success_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    run_main(lambda: None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_failed_checks_are_data_errors() -> None:
+    assert issubclass(QualityError, DataError)
+    assert not issubclass(ParamsError, DataError)

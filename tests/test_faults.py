@@ -1,0 +1,98 @@
+"""Broken data through the real stages: named, and either left out or stopped before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from tests import project as projects
+from tests.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return projects.make(tmp_path)
+
+
+def audio(project: Project, name: str) -> Path:
+    return project.root / f"data/gtzan/{name.split('.')[0]}/{name}"
+
+
+def test_broken_files_are_named_and_left_out(project: Project) -> None:
+    sound = audio(project, "blues.00000.au").read_bytes()
+    audio(project, "blues.00001.au").write_bytes(b"")
+    audio(project, "disco.00001.au").write_bytes(b"no audio at all")
+    audio(project, "metal.00001.au").write_bytes(sound[:20])
+    soundfile.write(audio(project, "blues.00090.wav"), np.full(50_000, np.nan, np.float32), 22_050, "FLOAT")
+    soundfile.write(audio(project, "blues.00091.wav"), np.zeros(50_000), 22_050)
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(200_000) / 44_100)
+    soundfile.write(audio(project, "blues.00092.wav"), np.stack([tone, tone], axis=1), 44_100)
+    output = project.stage("catalog").stdout
+    tracks = pd.read_csv(project.root / "artifacts/catalog/tracks.csv").set_index("track_id")
+    for broken in ("blues.00001", "disco.00001", "metal.00001", "blues.00090", "blues.00091"):
+        assert not tracks.loc[broken, "usable"]
+        assert tracks.loc[broken, "reason"]
+        assert broken in output
+    assert tracks.loc["blues.00092", "usable"]
+    assert "blues.00092" in output  # wrong rate and channels are said, and mended
+    project.edit_params({"tasks": ["genre"]})
+    project.stage("labels")
+    computed = project.stage("spectrogram").stdout
+    assert "10 tracks, 10 spectrograms computed" in computed
+    assert np.load(project.root / "artifacts/features/blues.00092.npy").shape == (1, 128, 431)
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("blues.00000,Gloomy,dora,2024-03-06T10:00:00Z", "Gloomy"),
+        ("blues.99999,Other,dora,2024-03-06T10:00:00Z", "blues.99999"),
+        ("blues.00000,Other,ann,2024-03-06T10:00:00Z", "unique_annotation"),
+        ("blues.00000,Other,dora,yesterday", "yesterday"),
+    ],
+)
+def test_bad_label_stops_before_training_and_names_the_row(project: Project, row: str, named: str) -> None:
+    path = project.root / "data/mood_labels.csv"
+    path.write_text(path.read_text() + row + "\n")
+    line = len(path.read_text().splitlines())
+    done = project.dvc("repro", check=False)
+    assert done.returncode != 0
+    assert named in done.stdout + done.stderr
+    assert f"line {line}" in done.stdout + done.stderr
+    assert not (project.root / "artifacts/models").exists()
+    assert not any(name.startswith("train") for name in projects.stages_run(done.stdout))
+
+
+def test_missing_column_is_named_with_exit_code_2(project: Project) -> None:
+    path = project.root / "data/mood_labels.csv"
+    pd.read_csv(path, dtype=str).drop(columns="mood").to_csv(path, index=False)
+    project.stage("catalog")
+    done = project.stage("labels", check=False)
+    assert done.returncode == 2
+    assert "mood" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_library_without_moods_says_so_and_runs_genre_alone(project: Project) -> None:
+    (project.root / "data/mood_labels.csv").write_text("track_id,mood,annotator,labelled_at\n")
+    project.stage("catalog")
+    done = project.stage("labels", check=False)
+    assert done.returncode == 2
+    assert "tasks: [genre]" in done.stderr
+    project.edit_params({"tasks": ["genre"]})
+    assert "moods are neither checked nor used" in project.stage("labels").stdout
+
+
+@pytest.mark.parametrize("stage", ["catalog", "labels", "spectrogram", "register", "report"])
+def test_stage_without_its_inputs_ends_with_one_clear_line(tmp_path: Path, stage: str) -> None:
+    projects.copy_sources(tmp_path)
+    done = Project(tmp_path).stage(stage, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,237 @@
+"""The whole graph through the real DVC, on a tiny library: what runs, what does not, what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests import project as projects
+from tests.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TASKS = ("genre", "mood")
+MODELS = ("lenet5", "cnn64")
+PAIRS = tuple(f"{task}-{model}" for task in TASKS for model in MODELS)
+ALL = {"catalog", "labels", "spectrogram", "register", "report"} | {
+    *(f"split@{task}" for task in TASKS),
+    *(f"{stage}@{pair}" for stage in ("train", "evaluate") for pair in PAIRS),
+}
+LAST = {"register", "report"}
+
+
+def both(pair: str) -> set[str]:
+    return {f"train@{pair}", f"evaluate@{pair}"}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that has run once."""
+    project = projects.make(tmp_path_factory.mktemp("done"))
+    assert set(project.repro()) == ALL
+    return project
+
+
+@pytest.fixture
+def restored(done: Project) -> Iterator[Project]:
+    """The finished project; what a test changes in it is put back."""
+    done.run("git", "add", "--all")
+    done.run(
+        "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "before"
+    )
+    yield done
+    done.run("git", "checkout", "--quiet", "--force", "HEAD")
+    done.dvc("checkout", "--quiet", "--force")
+
+
+def test_everything_promised_comes_out(done: Project) -> None:
+    for pair in PAIRS:
+        metrics = done.read_json(f"artifacts/metrics/{pair}.json")
+        assert metrics["protocol"] == "artist"
+        assert not metrics["leaky"]
+        assert metrics["test"]["n_tracks"] > 0
+        low, high = metrics["test"]["track"]["accuracy_ci"]
+        assert low <= metrics["test"]["track"]["accuracy"] <= high
+        for picture in ("confusion.png", "curves.png", "calibration.png"):
+            assert (done.root / f"artifacts/plots/{pair}/{picture}").stat().st_size > 1000
+    assert "synthetic" in (done.root / "artifacts/report/index.html").read_text()
+    assert (done.root / "data_docs/index.html").exists()
+
+
+def test_registry_has_a_champion_for_each_task_that_answers_audio(done: Project) -> None:
+    code = (
+        "from pipeline import tracking; import pandas as pd, pathlib\n"
+        "mlflow = tracking.configure()\n"
+        "audio = pd.DataFrame({'audio': [next(pathlib.Path('data/gtzan').glob('*/*.au')).read_bytes()]})\n"
+        "for task in ('genre', 'mood'):\n"
+        "    model = mlflow.pyfunc.load_model(f'models:/{task}-classifier@champion')\n"
+        "    answer = model.predict(audio)\n"
+        "    assert abs(answer.sum(axis=1).iloc[0] - 1) < 1e-5, answer\n"
+        "    print(task, len(answer.columns))\n"
+    )
+    assert done.run(sys.executable, "-c", code).stdout.split() == ["genre", "3", "mood", "10"]
+
+
+def test_second_repro_runs_nothing_and_readme_is_no_dependency(restored: Project) -> None:
+    (restored.root / "README.md").write_text("changed")
+    assert restored.repro() == []
+
+
+def test_forced_repro_leaves_the_lock_as_it_was(restored: Project) -> None:
+    before = (restored.root / "dvc.lock").read_bytes()
+    assert set(restored.repro("--force")) == ALL
+    assert (restored.root / "dvc.lock").read_bytes() == before
+
+
+def add_label(project: Project) -> None:
+    with (project.root / "data/mood_labels.csv").open("a") as stream:
+        stream.write("blues.00000,TotallyPositive,dora,2024-03-06T10:00:00Z\n")
+
+
+def change_audio(project: Project) -> None:
+    path = project.root / "data/gtzan/blues/blues.00000.au"
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, (samples // 2).astype(np.int16), rate, format="AU", subtype="PCM_16")
+
+
+def comment(module: str):
+    def change(project: Project) -> None:
+        with (project.root / module).open("a") as stream:
+            stream.write("\n# a remark\n")
+
+    return change
+
+
+def parameter(**changes):
+    return lambda project: project.edit_params(changes)
+
+
+MOOD_DOWNSTREAM = {"labels", "split@mood", *both("mood-lenet5"), *both("mood-cnn64"), *LAST}
+CHANGES = {
+    "one more mood label": (
+        add_label,
+        MOOD_DOWNSTREAM | {"split@genre"} | both("genre-lenet5") | both("genre-cnn64"),
+    ),
+    "one audio file": (change_audio, ALL),
+    "a mel parameter": (
+        parameter(spectrogram={"n_mels": 96}),
+        {"spectrogram", *LAST}.union(*(both(pair) for pair in PAIRS)),
+    ),
+    "LeNet-5's epochs": (
+        parameter(train={"models": {"lenet5": {"epochs": 3}}}),
+        both("genre-lenet5") | both("mood-lenet5") | LAST,
+    ),
+    "a CNN-64-only parameter": (
+        parameter(train={"models": {"cnn64": {"learning_rate": 0.002}}}),
+        both("genre-cnn64") | both("mood-cnn64") | LAST,
+    ),
+    "the promotion margin": (parameter(register={"margin": 0.01}), LAST),
+    "a comment in report.py": (comment("pipeline/report.py"), {"report"}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_change_concerns(restored: Project, name: str) -> None:
+    """Ask for everything downstream; a stage whose inputs come out equal is skipped when it really runs."""
+    change, expected = CHANGES[name]
+    change(restored)
+    assert set(restored.would_run()) == expected
+
+
+def test_new_label_really_reruns_mood_alone_and_no_spectrogram(restored: Project) -> None:
+    features = restored.root / "artifacts/features"
+    before = {path: path.stat().st_mtime_ns for path in features.iterdir()}
+    add_label(restored)
+    assert set(restored.repro()) == MOOD_DOWNSTREAM
+    assert {path: path.stat().st_mtime_ns for path in features.iterdir()} == before
+
+
+def test_comment_in_split_runs_split_and_nothing_after_it(restored: Project) -> None:
+    comment("pipeline/split.py")(restored)
+    assert set(restored.repro()) == {"split@genre", "split@mood"}
+
+
+def test_one_changed_track_recomputes_one_spectrogram(restored: Project) -> None:
+    change_audio(restored)
+    output = restored.dvc("repro", "spectrogram").stdout
+    assert projects.stages_run(output) == ["catalog", "spectrogram"]
+    assert "12 tracks, 1 spectrograms computed, 11 from the cache" in output
+
+
+def test_metrics_plots_and_experiments_are_declared(done: Project) -> None:
+    shown = done.dvc("metrics", "show").stdout
+    assert all(f"{pair}.json" in shown for pair in PAIRS)
+    done.dvc("plots", "show", "--out", "dvc_plots")
+    page = (done.root / "dvc_plots/index.html").read_text()
+    assert "val_accuracy" in page
+    assert "confusion" in page
+
+
+def test_registry_refills_after_it_is_lost(restored: Project, tmp_path: Path) -> None:
+    kept = tmp_path / "mlruns"
+    (restored.root / "mlruns").rename(kept)
+    try:
+        assert restored.repro() == []
+        assert restored.stage("register").stdout.count("promoted: there was no champion") == 2
+        assert restored.stage("register").stdout.count("is champion already") == 2
+    finally:
+        subprocess.run(["rm", "-rf", restored.root / "mlruns"], check=True)
+        kept.rename(restored.root / "mlruns")
+
+
+def kill_when(project: Project, target: str, appears: str) -> None:
+    """Start ``dvc repro TARGET`` and kill its whole process group once ``appears`` stands in its output."""
+    log = project.root / "killed.log"
+    with log.open("w") as stream:
+        running = subprocess.Popen(
+            [sys.executable, "-u", "-m", "dvc", "repro", target],
+            cwd=project.root,
+            env=project.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 300
+    while appears not in log.read_text():
+        assert running.poll() is None, f"ended before it could be killed:\n{log.read_text()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    log.unlink()
+
+
+def digest(folder: Path) -> str:
+    """Return one hash over all files of a folder."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(path.name.encode() + path.read_bytes())
+    return whole.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("target", "appears", "result"),
+    [
+        ("spectrogram", "> python -m pipeline.spectrogram", "artifacts/features"),
+        ("train@genre-lenet5", "Epoch 1/", "artifacts/models"),
+    ],
+)
+def test_killed_run_goes_on_and_ends_the_same(
+    done: Project, tmp_path: Path, target: str, appears: str, result: str
+) -> None:
+    project = projects.make(tmp_path)
+    kill_when(project, target, appears)
+    project.dvc("repro", target)
+    names = {path.name for path in (project.root / result).iterdir()}
+    wanted = {name: (done.root / result / name).read_bytes() for name in names}
+    assert {name: (project.root / result / name).read_bytes() for name in names} == wanted

@@ -1,0 +1,197 @@
+"""Annotations become soft labels: majority, ties, confidence, spellings, classes nobody chose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import catalog, files, labels, params
+from pipeline.errors import DataError, QualityError
+from pipeline.taxonomy import MOODS
+
+if TYPE_CHECKING:
+    from conftest import Library
+
+CLASSES = ("c", "a", "b")
+
+
+def annotate(*rows: tuple[str, str] | tuple[str, str, float]) -> pd.DataFrame:
+    full = [(*row, 1.0)[:3] for row in rows]
+    return pd.DataFrame(full, columns=["track_id", "label", "weight"])
+
+
+def moods_of(*rows: tuple[str, ...], columns: str = "track_id mood") -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=columns.split())
+    return labels.mood_labels(table, pd.DataFrame({"track_id": ["t1", "t2"]}))
+
+
+def test_the_majority_wins() -> None:
+    table = labels.aggregate(annotate(("t1", "a"), ("t1", "b"), ("t1", "b"), ("t0", "c")), CLASSES)
+    assert list(table.columns) == ["track_id", "label", "n_labels", "agreement", "p_c", "p_a", "p_b"]
+    assert table.to_dict("records") == [
+        {"track_id": "t0", "label": "c", "n_labels": 1, "agreement": 1.0, "p_c": 1.0, "p_a": 0.0, "p_b": 0.0},
+        {
+            "track_id": "t1",
+            "label": "b",
+            "n_labels": 3,
+            "agreement": 0.666667,
+            "p_c": 0.0,
+            "p_a": 0.333333,
+            "p_b": 0.666667,
+        },
+    ]
+
+
+@pytest.mark.parametrize(("chosen", "winner"), [("ba", "a"), ("abc", "c"), ("bcbc", "c"), ("bbaca", "a")])
+def test_of_equals_the_first_class_wins(chosen: str, winner: str) -> None:
+    table = labels.aggregate(annotate(*(("t1", one) for one in chosen)), CLASSES)
+    assert table["label"].tolist() == [winner]
+
+
+def test_the_order_of_annotations_does_not_matter() -> None:
+    rows = [("t2", "a"), ("t1", "b"), ("t2", "c"), ("t1", "a"), ("t1", "a")]
+    pd.testing.assert_frame_equal(
+        labels.aggregate(annotate(*rows), CLASSES), labels.aggregate(annotate(*reversed(rows)), CLASSES)
+    )
+
+
+def test_weights_count() -> None:
+    table = labels.aggregate(annotate(("t1", "a", 3.0), ("t1", "b", 1.0), ("t1", "b", 1.0)), CLASSES)
+    assert table.loc[0, ["label", "n_labels", "agreement", "p_b"]].tolist() == ["a", 3, 0.6, 0.4]
+
+
+def test_soft_labels_sum_to_one() -> None:
+    rng = np.random.default_rng(0)
+    rows = [(f"t{rng.integers(40)}", CLASSES[rng.integers(3)], float(rng.integers(1, 4))) for _ in range(300)]
+    table = labels.aggregate(annotate(*rows), CLASSES)
+    shares = labels.shares(table)
+    assert shares.dtype == np.float32
+    assert shares.shape == (len(table), 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    winner = [labels.classes_of(table).index(one) for one in table["label"]]
+    np.testing.assert_allclose(shares[np.arange(len(table)), winner], shares.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(table["agreement"], shares.max(axis=1), atol=1e-5)
+
+
+def test_classes_nobody_chose_are_kept_in_order() -> None:
+    table = moods_of(("t1", "Other"))
+    assert labels.classes_of(table) == list(MOODS)
+    assert labels.shares(table).tolist() == [[0.0] * 9 + [1.0]]
+
+
+def test_spellings_of_a_mood_count_as_one() -> None:
+    table = moods_of(
+        ("t1", "NegetiveButHopeful"),
+        ("t1", "negative but hopeful"),
+        ("t1", "NEGATIVE_BUT_HOPEFUL"),
+        ("t1", "Other"),
+    )
+    assert table.loc[0, ["label", "n_labels", "agreement"]].tolist() == ["NegativeButHopeful", 4, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "share"),
+    [(("3", "1"), 0.75), (("", "2"), 0.5), (("", ""), 0.5), (("1", ""), 1 / 3), (("2.0", "3.0"), 0.4)],
+)
+def test_confidence_weighs_an_annotation(confidence: tuple[str, str], share: float) -> None:
+    table = moods_of(
+        ("t1", "Other", confidence[0]),
+        ("t1", "CalmButEpic", confidence[1]),
+        columns="track_id mood confidence",
+    )
+    assert table.loc[0, "p_Other"] == pytest.approx(share, abs=1e-6)
+
+
+def test_tracks_that_are_not_usable_are_left_out() -> None:
+    assert moods_of(("t9", "Other"), ("t2", "Other"))["track_id"].tolist() == ["t2"]
+    assert moods_of(("t9", "Other")).empty
+
+
+def test_genres_are_the_folders() -> None:
+    tracks = pd.DataFrame({"track_id": ["x.1", "a.1", "x.0"], "genre": ["pop", "blues", "pop"]})
+    table = labels.genre_labels(tracks)
+    assert table["track_id"].tolist() == ["a.1", "x.0", "x.1"]
+    assert table["label"].tolist() == ["blues", "pop", "pop"]
+    assert labels.classes_of(table) == ["blues", "pop"]
+    assert set(table["agreement"]) == {1.0}
+    np.testing.assert_array_equal(labels.shares(table), [[1, 0], [0, 1], [0, 1]])
+
+
+def test_a_table_comes_back_from_its_file(workspace: object) -> None:
+    tracks = pd.DataFrame({"track_id": ["None", "1e5", "007"], "genre": ["NA", "pop", "pop"]})
+    for table in (labels.genre_labels(tracks), moods_of(("t1", "Other"), ("t1", "CalmButEpic"))):
+        files.write_csv(labels.path_of("genre"), table)
+        pd.testing.assert_frame_equal(labels.read("genre"), table, check_dtype=False, check_index_type=False)
+
+
+def test_a_table_without_rows_keeps_its_classes(workspace: object) -> None:
+    files.write_csv(labels.path_of("mood"), labels.empty(MOODS))
+    back = labels.read("mood")
+    assert back.empty
+    assert labels.classes_of(back) == list(MOODS)
+    assert list(back.columns) == list(labels.aggregate(annotate(("t1", MOODS[0])), MOODS).columns)
+
+
+@pytest.fixture
+def catalogued(library: Library) -> Library:
+    """Return the tiny library with a catalogue in which pop.00003 is not usable."""
+    tracks = pd.DataFrame({"track_id": library.track_ids}).reindex(columns=list(catalog.COLUMNS))
+    tracks = tracks.assign(usable=tracks["track_id"] != "pop.00003").fillna("")
+    files.write_csv(catalog.TRACKS, tracks)
+    return library
+
+
+def test_the_librarys_moods(catalogued: Library, settings: params.Params) -> None:
+    moods, found = labels.build_moods(settings.labels)
+    assert moods["track_id"].tolist() == sorted(catalogued.track_ids)[:-1]
+    assert set(moods["n_labels"]) == {3}
+    assert set(moods["agreement"]) == {0.666667}
+    assert moods["label"].tolist()[:4] == ["Other", "CalmButWarm", "TotallyPositive", "Other"]
+    assert {finding.severity for finding in found} == {"warning"}, "seven moods have no track"
+
+
+def test_a_label_of_an_unusable_track_is_no_fault_one_of_an_unknown_track_is(
+    catalogued: Library, settings: params.Params
+) -> None:
+    with catalogued.labels.open("a") as stream:
+        stream.write("jazz.00042,Other,ann,2024-03-05T14:00:00Z\n")
+    with pytest.raises(QualityError, match=r"mood_labels\.csv .*\n.*known_track.*line 38.*jazz\.00042"):
+        labels.build_moods(settings.labels)
+
+
+def test_no_annotation_at_all_says_what_to_do(catalogued: Library, settings: params.Params) -> None:
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at\n")
+    with pytest.raises(
+        DataError, match=r"mood_labels\.csv.*received no rows\. Add labels, or set `tasks: \[genre\]"
+    ):
+        labels.build_moods(settings.labels)
+
+
+def test_moods_of_unusable_tracks_only(catalogued: Library, settings: params.Params) -> None:
+    catalogued.labels.write_text(
+        "track_id,mood,annotator,labelled_at\npop.00003,Other,ann,2024-03-05T14:00:00Z\n"
+    )
+    with pytest.raises(DataError, match="expected moods of usable tracks, received none"):
+        labels.build_moods(settings.labels)
+
+
+@pytest.mark.parametrize("confidence", ["sure", "0", "9"])
+def test_a_confidence_let_through_as_a_warning_still_counts(
+    catalogued: Library, settings: params.Params, confidence: str
+) -> None:
+    rows = [f"blues.0000{one},Other,ann,2024-03-05T14:00:00Z,{confidence}" for one in range(4)]
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at,confidence\n" + "\n".join(rows) + "\n")
+    lenient = settings.labels.model_copy(update={"severity": {"confidence": "warning"}})
+    moods, _ = labels.build_moods(lenient)
+    np.testing.assert_allclose(labels.shares(moods).sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_mood_let_through_as_a_warning_is_left_out(catalogued: Library, settings: params.Params) -> None:
+    rows = [f"blues.00000,{mood},{mood},2024-03-05T14:00:00Z" for mood in ("Other", "Happy", "Sad")]
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at\n" + "\n".join(rows) + "\n")
+    lenient = settings.labels.model_copy(update={"severity": {"known_mood": "warning"}})
+    moods, _ = labels.build_moods(lenient)
+    assert moods.loc[0, ["label", "n_labels", "agreement"]].tolist() == ["Other", 1, 1.0]

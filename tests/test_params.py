@@ -1,0 +1,255 @@
+"""params.yaml: every wrong key is named, presets apply whole or not at all, nothing changes after reading."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from pipeline import params
+from pipeline.errors import ParamsError
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    *way, last = key.split(".")
+    section = values
+    for name in way:
+        section = section[name]
+    section[last] = value
+    return values
+
+
+def remove(values: dict[str, Any], key: str) -> dict[str, Any]:
+    *way, last = key.split(".")
+    section = values
+    for name in way:
+        section = section[name]
+    del section[last]
+    return values
+
+
+def leaves(model: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every value, by the names of the file."""
+    for name, field in type(model).model_fields.items():
+        key, value = prefix + (field.alias or name), getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, key + ".")
+        else:
+            yield key
+
+
+def sections(value: Any) -> Iterator[BaseModel]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from sections(one)
+    if isinstance(value, BaseModel):
+        yield value
+        for name in type(value).model_fields:
+            yield from sections(getattr(value, name))
+
+
+KEYS = list(leaves(params.read(ROOT / "params.yaml")))
+
+
+def test_the_committed_file_reads(settings: params.Params) -> None:
+    assert settings.seed == 0
+    assert settings.train.models["cnn64"].learning_rate == 0.001
+    assert settings.register_.min_tracks == 10
+    assert len(KEYS) > 30
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(values: dict[str, Any], key: str) -> None:
+    with pytest.raises(ParamsError, match=rf"params\.yaml: (.*; )?{key}: .*received nothing.*run again"):
+        params.parse(remove(values, key))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_mistyped_value_is_named_and_shown(values: dict[str, Any], key: str) -> None:
+    with pytest.raises(ParamsError, match=rf"{key}.*: .*received 'wrong type'"):
+        params.parse(put(values, key, "wrong type"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["colour", "catalog.colour", "train.spec.colour", "train.models.cnn64.colour", "register.colour"],
+)
+def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
+    with pytest.raises(ParamsError, match=rf"{key}: Extra inputs are not permitted, received 3"):
+        params.parse(put(values, key, 3))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1),
+        ("tasks", []),
+        ("models", []),
+        ("catalog.sample_rate", 0),
+        ("catalog.silence_dbfs", 0.0),
+        ("catalog.min_seconds", 0.0),
+        ("catalog.max_clipped", 1.01),
+        ("catalog.min_usable", -0.1),
+        ("spectrogram.n_fft", 8),
+        ("spectrogram.hop_length", 0),
+        ("split.valid", 0.0),
+        ("split.test", 1.0),
+        ("train.batch_size", 0),
+        ("train.slices_per_track", 0),
+        ("train.spec.mixup_alpha", -0.5),
+        ("train.spec.gain_db", float("inf")),
+        ("train.models.cnn64.learning_rate", 0.0),
+        ("train.models.lenet5.epochs", True),
+        ("evaluate.bootstrap", 10.5),
+        ("register.margin", float("nan")),
+    ],
+)
+def test_a_value_out_of_range_is_named(values: dict[str, Any], key: str, value: Any) -> None:
+    with pytest.raises(ParamsError, match=rf"params\.yaml: {key}: "):
+        params.parse(put(values, key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("tasks", ["genre", "tempo"], r"tasks\.1: .*'tempo'"),
+        ("models", ["lenet6"], r"models\.0: .*'lenet6'"),
+        ("split.protocol", "random", r"split\.protocol: .*'artist', 'fault_filtered', 'track' or 'seed'"),
+        ("catalog.severity", {"loudness": "critical"}, r"catalog\.severity\.loudness.*'loudness'"),
+        ("labels.severity", {"schema": "fatal"}, r"labels\.severity\.schema: .*'fatal'"),
+    ],
+)
+def test_an_unknown_name_is_shown(values: dict[str, Any], key: str, value: Any, named: str) -> None:
+    with pytest.raises(ParamsError, match=named):
+        params.parse(put(values, key, value))
+
+
+def test_all_faults_are_named_at_once(values: dict[str, Any]) -> None:
+    put(put(values, "seed", -1), "evaluate.bootstrap", 0)
+    with pytest.raises(ParamsError, match=r"seed: .*evaluate\.bootstrap: "):
+        params.parse(values)
+
+
+def test_shares_that_leave_nothing_to_train_on(values: dict[str, Any]) -> None:
+    values["split"] |= {"valid": 0.5, "test": 0.5}
+    with pytest.raises(ParamsError, match=r"split: .*valid \+ test must stay below 1, received 0\.5 \+ 0\.5"):
+        params.parse(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train.augment", "seed", "train.augment: seed needs spectrogram.waveform_copies: true"),
+        ("train.models", {}, "train.models lacks cnn64, lenet5"),
+    ],
+)
+def test_settings_that_do_not_fit_together(values: dict[str, Any], key: str, value: Any, said: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params.parse(put(values, key, value))
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300, "one line, not a dump of the whole file"
+
+
+def test_every_section_is_frozen(settings: params.Params) -> None:
+    found = list(sections(settings))
+    assert len(found) == 11
+    for section in found:
+        name = next(iter(type(section).model_fields))
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, name, getattr(section, name))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected a mapping of sections, received NoneType"),
+        ("- a\n- b\n", "expected a mapping of sections"),
+        ("seed: [1\n", "is not YAML"),
+        ("seed: 1\nseed: 2\n", "is not YAML.*seed"),
+    ],
+)
+def test_a_file_that_is_no_params_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=f"mine.yaml.*{said}"):
+        params.read(path)
+
+
+def test_no_file(workspace: Path) -> None:
+    Path("params.yaml").unlink()
+    with pytest.raises(ParamsError, match=r"expected params\.yaml, received no such file\. Run in"):
+        params.read()
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("seed: 0  # Größe\n".encode("latin-1"))
+    with pytest.raises(ParamsError, match=r"latin\.yaml"):
+        params.read(path)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_applies_and_keeps_comments(workspace: Path, preset: Path) -> None:
+    before = Path("params.yaml").read_text()
+    params.apply_preset(preset)
+    settings, after = params.read(), Path("params.yaml").read_text()
+    for key, value in params._load(preset)["split"].items():
+        assert getattr(settings.split, key) == value
+    assert after.count("#") == before.count("#")
+    assert "# Hz; other rates are resampled, and listed" in after
+
+
+def test_the_presets_are_the_three_named() -> None:
+    assert [path.stem for path in PRESETS] == ["gtzan", "sample", "seed"]
+
+
+def test_the_seed_preset_is_the_reports(workspace: Path) -> None:
+    params.apply_preset(ROOT / "presets/seed.yaml")
+    settings = params.read()
+    assert (settings.split.protocol, settings.split.valid, settings.split.test) == ("seed", 0.1, 0.1)
+    assert (settings.train.batch_size, settings.train.normalise, settings.train.augment) == (32, "l2", "seed")
+    assert {name: one.epochs for name, one in settings.train.models.items()} == {"lenet5": 20, "cnn64": 100}
+
+
+def test_the_sample_preset_is_what_is_committed(workspace: Path) -> None:
+    before = params.read()
+    params.apply_preset(ROOT / "presets/sample.yaml")
+    assert params.read() == before
+
+
+@pytest.mark.parametrize("first", ["gtzan", "seed"])
+def test_the_sample_preset_undoes_the_others(workspace: Path, first: str) -> None:
+    before = params.read()
+    params.apply_preset(ROOT / f"presets/{first}.yaml")
+    assert params.read() != before
+    params.apply_preset(ROOT / "presets/sample.yaml")
+    assert params.read() == before
+
+
+@pytest.mark.parametrize("text", ["split:\n  protokoll: track\n", "seed: many\n", "seed: [\n", "7\n"])
+def test_a_bad_preset_leaves_the_file_untouched(workspace: Path, text: str) -> None:
+    before = Path("params.yaml").read_bytes()
+    Path("bad.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"bad\.yaml"):
+        params.apply_preset(Path("bad.yaml"))
+    assert Path("params.yaml").read_bytes() == before
+    assert sorted(path.name for path in workspace.iterdir()) == ["bad.yaml", "params.yaml"]
+
+
+def test_the_command_line(workspace: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.params"]
+    environment = {"PYTHONPATH": str(ROOT)}
+    good = subprocess.run([*command, ROOT / "presets/seed.yaml"], capture_output=True, env=environment)
+    bad = subprocess.run([*command, "none.yaml"], capture_output=True, env=environment, text=True)
+    assert good.returncode == 0
+    assert params.read().split.protocol == "seed"
+    assert bad.returncode == 2
+    assert bad.stderr == "error: expected none.yaml, received no such file. Run in the project's root.\n"

@@ -1,0 +1,154 @@
+"""Registration and promotion against a real MLflow store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pipeline import backend, catalog, evaluate, files, models, params, register, tracking, train
+from pipeline.normalise import Normaliser
+from tests.conftest import ROOT
+
+CLASSES = ["blues", "metal"]
+HELD_OUT = [f"blues.{n:05}" for n in range(6)] + [f"metal.{n:05}" for n in range(6)]
+
+
+@pytest.fixture
+def store(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with the code that a model carries, test tracks, and no registry yet."""
+    for package in ("pipeline", "serving"):
+        (workspace / package).symlink_to(ROOT / package)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    rows = []
+    for number, track in enumerate(HELD_OUT):
+        path = Path(f"data/gtzan/{track.split('.')[0]}/{track}.au")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(0, 0.1, 30_000)
+        soundfile.write(path, noise, 22_050, format="AU", subtype="PCM_16")
+        rows.append({"track_id": track, "path": str(path)})
+    files.write_csv(catalog.TRACKS, pd.DataFrame(rows).reindex(columns=list(catalog.COLUMNS)))
+    return workspace
+
+
+def put_model(name: str, *, seed: int, valid_f1: float, hits: float, seen: list[str], **card) -> str:
+    """Write a real model, card, metrics and predictions (right on the share ``hits``); return its hash."""
+    backend.prepare(seed)
+    model = models.build(name, (128, 431), len(CLASSES))
+    path = train.weights_path("genre", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train.save_weights(model, path)
+    facts = {
+        "task": "genre",
+        "model": name,
+        "params": model.count_params(),
+        "classes": CLASSES,
+        "protocol": "artist",
+        "leaky": False,
+        "optimistic": False,
+        "seed": seed,
+        "dataset": {"name": "tiny", "synthetic": False},
+        "spectrogram": {"n_fft": 2048, "hop_length": 512, "n_mels": 128},
+        "normaliser": Normaliser("l2").as_dict(),
+        "seen_tracks": seen,
+        "weights_sha256": files.sha256(path),
+    } | card
+    files.write_json(train.card_path("genre", name), facts)
+    scores = {"accuracy": 0.5, "macro_f1": valid_f1, "accuracy_ci": [0.1, 0.9]}
+    part = {"n_slices": 12, "n_tracks": 12, "slice": {"accuracy": 0.5}, "track": scores}
+    files.write_json(
+        evaluate.metrics_path("genre", name), facts | dict.fromkeys(("train", "valid", "test"), part)
+    )
+    right = np.arange(len(HELD_OUT)) < hits * len(HELD_OUT)
+    label = np.array([track.split(".")[0] for track in HELD_OUT])
+    blues = np.where((label == "blues") == right, 0.9, 0.1)
+    table = pd.DataFrame(
+        {"track_id": HELD_OUT, "part": "test", "label": label, "predicted": np.where(blues > 0.5, *CLASSES)}
+    ).assign(p_blues=blues, p_metal=1 - blues)
+    files.write_csv(evaluate.predictions_path("genre", name), table)
+    return facts["weights_sha256"]
+
+
+def settings_for(settings: params.Params, names: list[str]) -> params.Params:
+    return settings.model_copy(update={"models": names, "tasks": ["genre"]})
+
+
+def champion() -> tuple[str, dict[str, str]]:
+    client = tracking.configure().MlflowClient()
+    version = client.get_model_version_by_alias("genre-classifier", "champion")
+    return str(version.version), version.tags
+
+
+@pytest.mark.slow
+def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
+    """First champion, idempotence, a worse and a better challenger, a leaky one: all in one store."""
+    one, two = settings_for(settings, ["lenet5"]), settings_for(settings, ["lenet5", "cnn64"])
+    first = put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=["elsewhere"])
+    assert register.register("genre", one).promote
+    version, tags = champion()
+    assert version == "1"
+    assert tags["weights_sha256"] == first
+    assert tags["protocol"] == "artist"
+    assert tags["decision"] == "promoted"
+    assert "test.track.accuracy" in tags
+
+    again = register.register("genre", one)
+    assert not again.promote
+    assert "same weights" in again.reason
+    assert champion()[0] == "1"
+
+    put_model("cnn64", seed=2, valid_f1=0.9, hits=0.0, seen=["elsewhere"])
+    worse = register.register("genre", two)
+    assert not worse.promote
+    assert "on 12 tracks unseen by both" in worse.reason
+    assert champion()[0] == "1"
+    assert files.read_json(register.path_of("genre"))["candidate"] == "cnn64"
+
+    put_model("cnn64", seed=3, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
+    assert register.register("genre", two).promote
+    assert champion()[0] == "3"
+
+    put_model("lenet5", seed=4, valid_f1=1.0, hits=1.0, seen=[], leaky=True, protocol="seed")
+    assert "leaks" in register.register("genre", one).reason
+    assert champion()[0] == "3"
+
+    promotions = tracking.configure().search_runs(
+        experiment_names=["genre"], filter_string="attributes.run_name = 'promotion'", output_format="list"
+    )
+    assert {run.data.tags["decision"] for run in promotions} == {"promoted", "kept champion"}
+    assert all(run.data.tags["reason"] for run in promotions)
+
+
+@pytest.mark.slow
+def test_comparison_leaves_out_what_the_champion_has_seen(store: Path, settings: params.Params) -> None:
+    put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=HELD_OUT[3:])
+    register.register("genre", settings_for(settings, ["lenet5"]))
+    put_model("cnn64", seed=2, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
+    decision = register.register("genre", settings_for(settings, ["cnn64"]))
+    assert not decision.promote
+    assert decision.reason == "3 tracks are unseen by both, 10 are needed to compare"
+
+
+def test_find_run_prefers_the_latest_and_knows_when_there_is_none(workspace: Path) -> None:
+    assert tracking.find_run("genre", "abc") is None
+    for name in ("older", "newer"):
+        with tracking.run("genre", name, {"weights_sha256": "abc"}) as active:
+            last = active.info.run_id
+    assert tracking.find_run("genre", "abc") == last
+    assert tracking.find_run("mood", "abc") is None
+
+
+def test_store_is_the_projects_own_and_children_find_their_parent(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with tracking.run("genre", "parent", {}) as parent:
+        pass
+    monkeypatch.setenv(tracking.PARENT_RUN, parent.info.run_id)
+    with tracking.run("genre", "child", {}) as child:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (workspace / "mlruns/mlflow.db").exists()
+    assert "mlruns/artifacts" in child.info.artifact_uri

@@ -1,0 +1,40 @@
+"""The classes of the project report, and the spellings that are accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.taxonomy import GTZAN_GENRES, MOOD_ALIASES, MOODS, TASKS, canonical_mood
+
+
+def test_ten_of_each() -> None:
+    assert len(set(GTZAN_GENRES)) == len(set(MOODS)) == 10
+    assert list(GTZAN_GENRES) == sorted(GTZAN_GENRES)
+    assert MOODS[-1] == "Other"
+    assert TASKS == ("genre", "mood")
+
+
+@pytest.mark.parametrize("name", MOODS)
+def test_spellings_of_a_mood(name: str) -> None:
+    words = "".join(f" {letter}" if letter.isupper() else letter for letter in name).strip()
+    for spelling in (
+        name,
+        name.lower(),
+        name.upper(),
+        words,
+        words.replace(" ", "_"),
+        words.replace(" ", "-"),
+    ):
+        assert canonical_mood(spelling) == name
+    assert canonical_mood(f"  {name} ") == name
+
+
+def test_the_reports_own_misspelling() -> None:
+    assert MOOD_ALIASES == {"NegetiveButHopeful": "NegativeButHopeful"}
+    assert canonical_mood("NegetiveButHopeful") == "NegativeButHopeful"
+    assert canonical_mood("negetive but hopeful") == "NegativeButHopeful"
+
+
+@pytest.mark.parametrize("name", ["", " ", "Happy", "TotallyPositiv", "OtherMood", "123", "Calm", "Ödd"])
+def test_what_is_no_mood(name: str) -> None:
+    assert canonical_mood(name) is None
