@@ -64,9 +64,10 @@ def decode(source: Path | bytes) -> Clip:
     """
     name = source if isinstance(source, Path) else f"{len(source)} bytes"
     try:
-        stream = source if isinstance(source, Path) else io.BytesIO(source)
+        # From a path libsndfile takes anything called .au for headerless 8 kHz audio.
+        stream = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
         samples, rate = soundfile.read(stream, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         raise DataError(f"expected audio, received {name}: {_reason(error)}") from None
     if not len(samples):
         raise DataError(f"expected audio, received {name}: no samples")

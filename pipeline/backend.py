@@ -27,6 +27,7 @@ def prepare(seed: int) -> str:
     On a GPU memory grows as needed and computation is in mixed precision. On a CPU it is float32 and, with
     the seed, the same to the bit from run to run.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     with _stderr_closed():  # TensorFlow's ten lines about what it was not built for
         import keras
 

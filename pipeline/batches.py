@@ -162,7 +162,7 @@ class TrainBatches(Batches):
 
     def _draw(self) -> np.ndarray:
         """Return this epoch's row numbers, shuffled: all, or so many of each track."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.rows))
+        order = np.random.default_rng((self.seed, self.epoch, 0)).permutation(len(self.rows))
         if self.settings.slices_per_track is None:
             return order
         nth = pd.Series(self.rows.track_id[order]).groupby(self.rows.track_id[order]).cumcount()
@@ -173,7 +173,7 @@ class TrainBatches(Batches):
         decibels, targets = self.decibels(rows), rows.targets
         if self.settings.augment != "spec":
             return self.normaliser(decibels)[..., None], targets, rows.weights
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
         inputs = self.normaliser(augment.spec(decibels, self.settings.spec, rng))
         inputs, targets = augment.mixup(inputs, targets, self.settings.spec.mixup_alpha, rng)
         return inputs[..., None], targets, rows.weights

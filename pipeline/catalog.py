@@ -17,6 +17,7 @@ from pipeline import audio, params
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, sha256, write_csv, write_json
 from pipeline.quality.findings import Finding, stop_on_critical
+from pipeline.sources.library import read_table
 
 AUDIO: Final = Path("data/gtzan")
 INDEX: Final = Path("data/index.csv")
@@ -45,6 +46,7 @@ COLUMNS: Final = (
     "reason",
 )
 
+_INDEX_COLUMNS: Final = ("track_id", "artist", "title", "exact_duplicate_of", "filtered_split")
 _UNREADABLE: Final = audio.Measures(
     seconds=0.0, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
 )
@@ -93,7 +95,13 @@ def read_index(path: Path) -> pd.DataFrame:
     """Read artist, title, known duplicates and the published split; all text, blank where unknown."""
     if not path.exists():
         raise DataError(f"expected {path} (artist, title, split), received no such file. Fill data/ again.")
-    return pd.read_csv(path, dtype=str, keep_default_na=False).set_index("track_id")
+    index = read_table(path, columns=_INDEX_COLUMNS)
+    twice = index.loc[index["track_id"].duplicated(), "track_id"].unique().tolist()
+    if twice:
+        raise DataError(
+            f"{path}: expected each track once, received {', '.join(twice[:5])} twice. Delete a row."
+        )
+    return index.set_index("track_id")
 
 
 def join_index(tracks: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:

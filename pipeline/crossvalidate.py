@@ -55,9 +55,11 @@ def turns(
         )
     if n_folds < MINIMUM_FOLDS:
         raise ParamsError(f"--folds: expected at least {MINIMUM_FOLDS}, received {n_folds}")
-    facts = tracks.set_index("track_id").loc[table["track_id"]].reset_index()
+    group = pd.Series(
+        split.groups(tracks, by_artist=protocol == "artist").to_numpy(), index=tracks["track_id"]
+    )
     rows = table[["track_id", "label"]].assign(
-        group=split.groups(facts, by_artist=protocol == "artist"), protocol=protocol, slice=pd.NA, copy=pd.NA
+        group=group[table["track_id"]].to_numpy(), protocol=protocol, slice=pd.NA, copy=pd.NA
     )
     fold = split.folds(rows["label"], rows["group"], n_folds, seed)
     return [rows.assign(part=_parts(fold, one, n_folds)) for one in range(n_folds)]

@@ -81,8 +81,10 @@ def mood_labels(annotations: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame
     wanted = annotations[annotations["track_id"].isin(tracks["track_id"])]
     weight = pd.Series(1.0, index=wanted.index)
     if "confidence" in wanted:
-        weight = pd.to_numeric(wanted["confidence"].replace("", "2")).astype(float)
+        stated = pd.to_numeric(wanted["confidence"], errors="coerce")
+        weight = stated.where(stated.isin((1, 2, 3)), 2.0).astype(float)
     labelled = wanted[["track_id"]].assign(label=wanted["mood"].map(canonical_mood), weight=weight)
+    labelled = labelled[labelled["label"].notna()]
     return aggregate(labelled, MOODS)
 
 

@@ -188,10 +188,16 @@ def parse(values: Mapping[str, Any], *, source: str = str(PARAMS_FILE)) -> Param
     except ValidationError as error:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc']) or 'params'}: {fault['msg']}, "
-            f"received {'nothing' if fault['type'] == 'missing' else repr(fault['input'])}"
+            f"received {_received(fault)}"
             for fault in error.errors()
         ]
         raise ParamsError(f"{source}: " + "; ".join(faults) + ". Correct the key and run again.") from None
+
+
+def _received(fault: Any) -> str:
+    if fault["type"] == "missing":
+        return "nothing"
+    return "a mapping" if isinstance(fault["input"], Mapping) else repr(fault["input"])
 
 
 def read(path: Path = PARAMS_FILE) -> Params:
@@ -210,7 +216,7 @@ def _load(path: Path) -> Any:
         values = YAML().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"expected {path}, received no such file. Run in the project's root.") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
         raise ParamsError(f"{path}: expected a mapping of sections, received {type(values).__name__}")

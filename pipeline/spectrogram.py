@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import audio, augment, catalog, logmel, params
-from pipeline.errors import run_main
+from pipeline.errors import DataError, run_main
 from pipeline.files import replacing, write_array, write_json
 
 FEATURES: Final = Path("artifacts/features")
@@ -66,10 +66,16 @@ def copies_key(audio_sha256: str, spec: logmel.LogMel) -> str:
     return _key("copies", logmel.VERSION, augment.VERSION, audio_sha256, spec)
 
 
+def _slices(path: Path) -> np.ndarray:
+    try:
+        return audio.slices(audio.mono(audio.decode(path)))
+    except DataError as error:
+        raise DataError(f"{path}: {error}. Run the stage `catalog` again.") from None
+
+
 def compute_features(job: Job, spec: logmel.LogMel) -> None:
     """Write one track's features into the cache."""
-    samples = audio.mono(audio.decode(job.audio))
-    write_array(job.target, logmel.features(audio.slices(samples), spec))
+    write_array(job.target, logmel.features(_slices(job.audio), spec))
 
 
 def compute_copies(job: Job, spec: logmel.LogMel) -> None:
@@ -78,8 +84,7 @@ def compute_copies(job: Job, spec: logmel.LogMel) -> None:
     The noise is seeded by the cache key, so it depends on the audio and on nothing else.
     """
     rng = np.random.default_rng(int(job.target.stem[:16], 16))
-    parts = audio.slices(audio.mono(audio.decode(job.audio)))
-    copies = [logmel.features(augment.waveform_copies(part, rng), spec) for part in parts]
+    copies = [logmel.features(augment.waveform_copies(part, rng), spec) for part in _slices(job.audio)]
     write_array(job.target, np.stack(copies))
 
 

@@ -43,7 +43,12 @@ def path_of(task: str) -> Path:
 def read(task: str) -> pd.DataFrame:
     """Read a task's split; ``slice`` and ``copy`` are nullable integers."""
     text = dict.fromkeys(COLUMNS[:5], str)
-    return pd.read_csv(path_of(task), dtype=text | {"slice": "Int64", "copy": "Int64"})
+    return pd.read_csv(
+        path_of(task),
+        dtype=text | {"slice": "Int64", "copy": "Int64"},
+        keep_default_na=False,
+        na_values={"slice": [""], "copy": [""]},
+    )
 
 
 def groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
@@ -52,6 +57,7 @@ def groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     Parameters
     ----------
     tracks
+        All usable tracks, also those without a label: two artists may be one by a track between them.
         Columns ``track_id``, ``artist`` (blank: unknown, shared with nobody), ``duplicate_of``, ``sha256``.
     by_artist
         False: only duplicates belong together.
@@ -65,9 +71,9 @@ def groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     from scipy.sparse.csgraph import connected_components
 
     n = len(tracks)
-    position = pd.Series(range(n), index=tracks["track_id"])
-    links = [(i, position.get(other, i)) for i, other in enumerate(tracks["duplicate_of"])]
-    keys = [tracks["sha256"]] + ([tracks["artist"].str.casefold().str.strip()] if by_artist else [])
+    original = tracks["duplicate_of"].where(tracks["duplicate_of"] != "", tracks["track_id"])
+    links: list[tuple[int, int]] = []
+    keys = [tracks["sha256"], original] + ([tracks["artist"].str.casefold().str.strip()] if by_artist else [])
     for key in keys:
         first = pd.Series(range(n)).groupby(key.to_numpy()).transform("first").to_numpy()
         links += [(i, first[i]) for i in range(n) if key.iloc[i]]
@@ -90,6 +96,12 @@ def folds(label: pd.Series, group: pd.Series, n_folds: int, seed: int) -> np.nda
         raise DataError(
             f"expected at least {n_folds} groups (artists, or tracks of unknown artist), "
             f"received {group.nunique()}. Add tracks of other artists, or hold out a larger share."
+        )
+    largest = label.value_counts().max()
+    if largest < n_folds:
+        raise DataError(
+            f"expected at least {n_folds} tracks in some class, received {largest} at most. "
+            "Add tracks, or hold out a larger share."
         )
     out = np.zeros(len(label), int)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
@@ -139,9 +151,7 @@ def expand(table: pd.DataFrame, n_slices: pd.Series, *, copies: bool) -> pd.Data
         for copy in versions
     ]
     out = pd.DataFrame(rows, columns=["track_id", "label", "slice", "copy"])
-    group = [
-        f"{track}/{one}/{copy}" for track, one, copy in zip(out.track_id, out.slice, out.copy, strict=True)
-    ]
+    group = out["track_id"] + "/" + out["slice"].astype(str) + "/" + out["copy"].astype(str)
     return out.assign(group=group)
 
 
@@ -169,17 +179,17 @@ def split(
     DataError
         A part would be empty.
     """
-    facts = tracks.set_index("track_id").loc[table["track_id"]].reset_index()
+    known = tracks.assign(group=groups(tracks, by_artist=settings.protocol == "artist"))
+    facts = known.set_index("track_id").loc[table["track_id"]].reset_index()
     out = table[["track_id", "label"]].reset_index(drop=True)
     if settings.protocol == "seed":
         out = expand(out, facts.set_index("track_id")["n_slices"], copies=copies)
         out["part"] = shuffled(len(out), settings, seed)
     elif settings.protocol == "fault_filtered":
-        out["group"] = groups(facts, by_artist=False)
-        out["part"] = facts["filtered_split"]
+        out["group"], out["part"] = facts["group"], facts["filtered_split"]
         out = out[out["part"] != ""]
     else:
-        out["group"] = groups(facts, by_artist=settings.protocol == "artist")
+        out["group"] = facts["group"]
         out["part"] = grouped(out, settings, seed)
     out = out.assign(protocol=settings.protocol)
     _check_parts(out, settings.protocol)
@@ -199,7 +209,8 @@ def _check_parts(table: pd.DataFrame, protocol: str) -> None:
     straddling = table.groupby("group")["part"].nunique().loc[lambda n: n > 1].index.tolist()
     if straddling:
         raise DataError(
-            f"protocol {protocol}: expected each group in one part, received {straddling[:5]} in two"
+            f"protocol {protocol}: expected each group in one part, received {straddling[:5]} in two. "
+            "Mend artist, duplicate or split in data/index.csv."
         )
 
 

@@ -270,6 +270,17 @@ def test_augmentation_acts_on_training_batches(workspace: Path, settings: params
     assert weights.shape == (10,)
 
 
+def test_augmentation_differs_from_epoch_to_epoch_and_from_batch_to_batch(
+    workspace: Path, settings: params.Params
+) -> None:
+    same = make_rows([1]).take(np.zeros(3, int))
+    sequence = train_batches(same, train_settings(settings, augment="spec", batch_size=1))
+    drawn = [sequence[index][0].tobytes() for index in range(3)]
+    sequence.on_epoch_end()
+    drawn += [sequence[index][0].tobytes() for index in range(3)]
+    assert len(set(drawn)) == 6
+
+
 def test_rows_are_read_when_they_are_asked_for(workspace: Path, settings: params.Params) -> None:
     sequence = train_batches(make_rows([2, 2]), train_settings(settings, augment="none"))
     epoch_of(sequence)

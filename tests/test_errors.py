@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import CmgError, DataError, ParamsError, QualityError, run_main
@@ -19,6 +21,18 @@ def test_a_user_error_is_one_line_and_exit_code_2(
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: expected a, received b. Do c.\n"
     assert caught.value.__suppress_context__
+
+
+def test_a_missing_file_is_named_with_what_makes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tracks.csv"
+    with pytest.raises(SystemExit) as caught:
+        run_main(lambda: print(path.read_text()))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: expected {path}, received no such file. Run `dvc repro`: it makes what is missing.\n"
+    )
 
 
 def test_a_bug_is_not_hidden() -> None:
