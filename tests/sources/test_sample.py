@@ -1,0 +1,230 @@
+"""The synthetic library: same seed same bytes, GTZAN's shape, balanced moods, fallible annotators."""
+
+import hashlib
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pipeline import files
+from pipeline.errors import DataError
+from pipeline.sources import library, sample
+from pipeline.taxonomy import GTZAN_GENRES, MOODS, canonical_mood
+
+SECONDS = 3.0
+GENRES = ("jazz", "metal")
+FIRST_SECOND_OF_BLUES = "8f0bbc0056528fe6830e825057e8d7f82255276ec8105a4dfc9373e84e96f91d"
+SMALL = {"genres": GENRES, "tracks_per_artist": 1, "seconds": SECONDS}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _plan(tracks_per_artist: int = 3, artists_per_genre: int = 4) -> list[sample.Track]:
+    return sample._plan(sample.SEED, GTZAN_GENRES, artists_per_genre, tracks_per_artist)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    sample.write_library(folder, **SMALL)
+    return folder
+
+
+def test_same_seed_same_bytes(small, tmp_path):
+    sample.write_library(tmp_path, **SMALL)
+    assert _hashes(tmp_path) == _hashes(small)
+
+
+def test_another_seed_other_music(small, tmp_path):
+    sample.write_library(tmp_path, seed=sample.SEED + 1, **SMALL)
+    audio = [name for name in _hashes(small) if name.endswith(".au")]
+    assert len(audio) == 8
+    assert not any(_hashes(tmp_path)[name] == _hashes(small)[name] for name in audio)
+
+
+def test_a_track_does_not_depend_on_what_else_is_written(small, tmp_path):
+    sample.write_library(tmp_path, **(SMALL | {"genres": ("metal",), "artists_per_genre": 1}))
+    name = "gtzan/metal/metal.00000.au"
+    assert _hashes(tmp_path)[name] == _hashes(small)[name]
+
+
+def test_worker_processes_write_the_same(tmp_path):
+    sample.write_library(tmp_path, artists_per_genre=2, tracks_per_artist=1, seconds=0.5)
+    plan = _plan(tracks_per_artist=1, artists_per_genre=2)
+    assert len(plan) > sample.FEW_TRACKS
+    for track in plan[::7]:
+        clip, _ = soundfile.read(tmp_path / "gtzan" / track.genre / f"{track.track_id}.au", dtype="int16")
+        np.testing.assert_array_equal(clip, sample._render(track, len(clip)))
+
+
+def test_a_clip_is_what_it_was_on_the_machine_that_made_it_first():
+    clip = sample._render(_plan()[0], sample.SAMPLE_RATE)
+    assert hashlib.sha256(clip.astype(">i2").tobytes()).hexdigest() == FIRST_SECOND_OF_BLUES
+
+
+def test_audio_is_gtzans_format(small):
+    for path in sorted(small.glob("gtzan/*/*.au")):
+        facts = soundfile.info(path)
+        assert (facts.samplerate, facts.channels) == (22_050, 1)
+        assert (facts.format, facts.subtype) == ("AU", "PCM_16")
+        assert facts.frames == round(SECONDS * 22_050)
+
+
+def test_default_clip_has_gtzans_length():
+    assert round(sample.CLIP_SECONDS * sample.SAMPLE_RATE) == 661_794
+
+
+def test_every_track_is_audible_and_unclipped():
+    for track in _plan(tracks_per_artist=1):
+        clip = sample._render(track, 2 * sample.SAMPLE_RATE) / 32768
+        assert np.sqrt(np.mean(clip**2)) > 0.03, track
+        assert np.abs(clip).max() <= sample.PEAK, track
+
+
+def test_every_genre_has_every_mood_and_every_artist_position_has_them_equally():
+    plan = _plan()
+    for genre in GTZAN_GENRES:
+        assert {track.mood for track in plan if track.genre == genre} == set(MOODS)
+    assert set(Counter(track.mood for track in plan).values()) == {12}
+    for artist in range(4):
+        played = [track.mood for track in plan if int(track.track_id[-5:]) // 3 == artist]
+        assert set(Counter(played).values()) == {3}
+
+
+def test_artists_and_titles_are_unique():
+    plan = _plan()
+    assert len({(track.genre, track.artist) for track in plan}) == len({track.artist for track in plan}) == 40
+    assert len({track.title for track in plan}) == len(plan)
+
+
+def test_an_artist_has_one_sound_and_no_other_has_it():
+    sounds = {}
+    for track in _plan():
+        sound = sample._artist(np.random.Generator(np.random.PCG64(track.streams[0])))
+        assert sounds.setdefault(track.artist, sound) == sound
+    assert len(set(sounds.values())) == 40
+
+
+def test_index_tells_the_truth(small):
+    index = pd.read_csv(small / library.INDEX_FILE, keep_default_na=False)
+    assert tuple(index.columns) == library.INDEX_COLUMNS
+    for row in index.itertuples():
+        path = small / "gtzan" / row.genre / f"{row.track_id}.au"
+        assert (path.stat().st_size, files.sha256(path)) == (row.bytes, row.sha256)
+    assert set(index.artist_source) == {"synthetic"}
+    assert set(index.filtered_split) | set(index.exact_duplicate_of) == {""}
+    assert len(index) == 8
+
+
+def test_dataset_says_that_it_is_synthetic(small):
+    dataset = files.read_json(small / library.DATASET_FILE)
+    assert (dataset["name"], dataset["synthetic"], dataset["seed"]) == ("sample", True, sample.SEED)
+    assert "ynthetic" in dataset["description"]
+
+
+def test_five_tracks_in_six_have_three_annotators_each():
+    labels = sample._labels(_plan(), sample.SEED)
+    assert tuple(labels.columns) == library.LABEL_COLUMNS
+    assert set(labels.groupby("track_id").annotator.nunique()) == {3}
+    assert labels.track_id.nunique() == 100
+    assert labels.groupby("track_id").size().eq(3).all()
+
+
+def test_labelled_tracks_are_balanced_over_moods():
+    labelled = set(sample._labels(_plan(), sample.SEED).track_id)
+    assert set(Counter(track.mood for track in _plan() if track.track_id in labelled).values()) == {10}
+
+
+def test_moments_are_utc_in_order():
+    moments = sample._labels(_plan(), sample.SEED).labelled_at
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", moment) for moment in moments)
+    assert moments.is_monotonic_increasing
+    assert datetime.fromisoformat(moments.iloc[0]) == datetime(2024, 3, 5, 14, tzinfo=UTC)
+
+
+def test_annotators_err_towards_neighbours_and_as_often_as_stated():
+    rng = np.random.default_rng(0)
+    circle = sample.MOOD_CIRCLE
+    assert sorted(circle) == sorted(MOODS)
+    for annotator, reliability in sample.ANNOTATORS.items():
+        heard = [canonical_mood(sample._heard(annotator, "Other", rng)) for _ in range(2000)]
+        place = circle.index("Other")
+        assert set(heard) == {circle[place - 1], "Other", circle[place + 1]}
+        assert heard.count("Other") / len(heard) == pytest.approx(reliability, abs=0.03)
+
+
+def test_one_annotator_writes_the_alias():
+    labels = sample._labels(_plan(), sample.SEED)
+    alias = labels[labels.mood == "NegetiveButHopeful"]
+    assert set(alias.annotator) == {sample.ALIAS_ANNOTATOR}
+    assert labels.mood.map(canonical_mood).notna().all()
+
+
+@pytest.mark.parametrize("genre", GTZAN_GENRES)
+def test_tables_of_a_genre_are_sound(genre):
+    style = sample.GENRES[genre]
+    assert len(style.parts) <= sample.MOST_PARTS
+    _check_parts(style.parts, style.drums)
+
+
+@pytest.mark.parametrize("mood", MOODS)
+def test_tables_of_a_mood_are_sound(mood):
+    _check_parts(sample.MOOD_STYLES[mood].parts, sample.MOOD_STYLES[mood].percussion)
+
+
+def _check_parts(parts, drums):
+    for pattern in [part.pattern for part in parts] + list(drums.values()):
+        assert len(pattern) % sample.STEPS_PER_BAR == 0
+        assert re.fullmatch(r"[.1-9]+", pattern)
+    assert {part.voice for part in parts} <= set(sample.VOICES)
+    assert {part.contour for part in parts} <= set(sample.CONTOURS)
+    assert set(drums) <= set(sample.KIT)
+
+
+def test_a_note_has_its_pitch():
+    tone = sample._tone(sample.VOICES["glass"], sample.SAMPLE_RATE, 69)
+    assert np.abs(np.fft.rfft(tone)).argmax() == pytest.approx(440, abs=1)
+
+
+def test_a_chord_is_folded_into_its_octave():
+    chord = sample.Chord(sample.MAJOR, tonic=0, degree=4)
+    notes = sample.CONTOURS["chord"](chord, 60, 0, np.random.default_rng(0))
+    assert sorted(notes) == [62, 67, 71]  # G major above middle C: D, G, B
+
+
+def test_equaliser_raises_its_frequency_by_its_gain():
+    time = np.arange(sample.SAMPLE_RATE) / sample.SAMPLE_RATE
+    tone = np.sin(2 * np.pi * 1000 * time)
+    louder = sample._equalise(tone, ((1000, 6.0, 1.0),))
+    assert np.std(louder[5000:]) / np.std(tone[5000:]) == pytest.approx(10 ** (6 / 20), rel=0.01)
+
+
+def test_reverberation_repeats_a_click():
+    click = np.zeros(5000)
+    click[0] = 1
+    echoes = np.flatnonzero(sample._comb(click, 1116, 0.8))
+    assert list(echoes) == [0, 1116, 2232, 3348, 4464]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"genres": ("polka",)},
+        {"genres": ()},
+        {"seed": -1},
+        {"tracks_per_artist": 0},
+        {"artists_per_genre": 99},
+        {"seconds": 0.0},
+    ],
+)
+def test_arguments_out_of_range_are_named(wrong, tmp_path):
+    with pytest.raises(DataError, match=f"{next(iter(wrong))}.*received"):
+        sample.write_library(tmp_path, **wrong)
+    assert not any(tmp_path.iterdir())
