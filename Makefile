@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup repro gtzan folder preset registry mlflow test test-gpu lint bench lock clean
 
