@@ -47,8 +47,9 @@ registry: setup
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
+# Two at a time, a file's tests together: the slowest file runs the whole graph over and over.
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
