@@ -19,6 +19,8 @@ ROOT: Final = Path("mlruns")
 PARENT_RUN: Final = "CMG_PARENT_RUN"  # MLFLOW_RUN_ID would make every child resume the parent itself
 PROMOTED: Final = "champion"
 
+_TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs, not on LLM traces
+
 
 def configure() -> Any:
     """Point MLflow at the project's store and create it if need be; return the module.
@@ -48,7 +50,7 @@ def _create_experiments(mlflow: Any) -> None:
     location = (ROOT / "artifacts").resolve().as_uri() if own else None
     for task in TASKS:
         if mlflow.get_experiment_by_name(task) is None:
-            mlflow.create_experiment(task, artifact_location=location)
+            mlflow.create_experiment(task, artifact_location=location, tags=_TRAINING)
 
 
 def git_commit() -> str:
