@@ -17,6 +17,8 @@ SLICE_SAMPLES: Final = 220_598  # a third of GTZAN's usual 661 794 samples, abou
 SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 
 _FULL_SCALE: Final = 32_767 / 32_768  # the largest 16-bit sample
+_LOUDEST: Final = 1e4  # times full scale; beyond it a float file is damaged, and float32 power overflows
+_RATES: Final = (1_000, 768_000)  # Hz; a header outside it would make resampling take gigabytes
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def decode(source: Path | bytes) -> Clip:
         raise DataError(f"expected audio, received {name}: {_reason(error)}") from None
     if not len(samples):
         raise DataError(f"expected audio, received {name}: no samples")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise DataError(f"expected audio, received {name}: a sample rate of {rate} Hz")
     return Clip(samples, rate)
 
 
@@ -80,8 +84,8 @@ def _reason(error: Exception) -> str:
 
 
 def measure(clip: Clip) -> Measures:
-    """Measure a clip; samples that are not finite count as silence in peak and rms."""
-    finite = np.isfinite(clip.samples)
+    """Measure a clip; samples that are not finite, or absurdly large, count as silence in peak and rms."""
+    finite = _sound(clip.samples)
     samples = np.where(finite, clip.samples, 0.0)
     peaks = np.abs(samples)
     return Measures(
@@ -93,6 +97,11 @@ def measure(clip: Clip) -> Measures:
         clipped=float(np.mean(peaks >= _FULL_SCALE)),
         nonfinite=int(np.size(finite) - np.count_nonzero(finite)),
     )
+
+
+def _sound(samples: np.ndarray) -> np.ndarray:
+    """Return True for each sample that is a number of possible size."""
+    return np.abs(samples) <= _LOUDEST  # false for NaN
 
 
 def mono(clip: Clip) -> np.ndarray:
@@ -108,8 +117,10 @@ def mono(clip: Clip) -> np.ndarray:
     DataError
         A sample is NaN or infinite.
     """
-    if not np.isfinite(clip.samples).all():
-        raise DataError("expected finite samples, received NaN or infinity")
+    if not _sound(clip.samples).all():
+        raise DataError(
+            f"expected finite samples, at most {_LOUDEST:g} x full scale, received NaN, infinity or larger"
+        )
     samples = clip.samples[:, 0] if clip.samples.shape[1] == 1 else clip.samples.mean(axis=1)
     if clip.rate == SAMPLE_RATE:
         return samples

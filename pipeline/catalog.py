@@ -61,7 +61,9 @@ def find_audio(root: Path) -> list[Path]:
     DataError
         There is none.
     """
-    found = sorted(path for path in root.glob("*/*") if path.suffix.lower() in audio.SUFFIXES)
+    found = sorted(
+        path for path in root.glob("*/*") if path.suffix.lower() in audio.SUFFIXES and not path.is_dir()
+    )
     if not found:
         raise DataError(
             f"expected audio files {root}/<genre>/<id>.au (or wav, flac, mp3, ogg), received none. "
@@ -72,10 +74,11 @@ def find_audio(root: Path) -> list[Path]:
 
 def describe(path: Path) -> dict[str, Any]:
     """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``."""
-    measures, error = _UNREADABLE, ""
+    measures, error, content = _UNREADABLE, "", ""
     try:
+        content = sha256(path)
         measures = audio.measure(audio.decode(path))
-    except DataError as fault:
+    except (DataError, OSError) as fault:
         error = str(fault)
     facts = asdict(measures)
     return {
@@ -86,7 +89,7 @@ def describe(path: Path) -> dict[str, Any]:
         "n_slices": audio.n_slices(measures.seconds) if not error else 0,
         "sample_rate": facts.pop("rate"),
         **{name: round(facts[name], _DIGITS) for name in ("channels", "peak", "rms", "clipped", "nonfinite")},
-        "sha256": sha256(path),
+        "sha256": content,
         "error": error,
     }
 
@@ -174,6 +177,8 @@ def main() -> None:
     for finding in found:
         print(finding.message())
     stop_on_critical(found, where=str(AUDIO))
+    if not tracks["usable"].any():
+        raise DataError(f"{AUDIO}: expected usable tracks, received none: {tracks['reason'].iloc[0]}")
     write_csv(TRACKS, tracks)
     write_json(FINDINGS, [finding.as_dict() for finding in found])
     print(f"{tracks['usable'].sum()} of {len(tracks)} tracks usable, {tracks['genre'].nunique()} genres")

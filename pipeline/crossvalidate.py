@@ -103,6 +103,7 @@ def summarise(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -> dict[str, dict[str, float]]:
     """Run every fold under one parent run and write the out-of-fold probabilities; return mean and sd."""
+    train.require_schedule(settings, name)
     table = labels.read(task)
     if table.empty:
         raise DataError(f"{labels.path_of(task)}: expected labelled tracks, received none.")

@@ -33,6 +33,8 @@ def run_main(main: Callable[[], None]) -> None:
         _exit(str(error))
     except FileNotFoundError as error:
         _exit(f"expected {error.filename}, received no such file. Run `dvc repro`: it makes what is missing.")
+    except OSError as error:
+        _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
 
 
 def _exit(message: str) -> NoReturn:

@@ -9,22 +9,27 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-_CHUNK_BYTES = 1 << 20
+from pipeline.errors import DataError
+
+WEIGHTS_SUFFIX: Final = ".weights.h5"  # Keras insists on both parts
+
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it over ``path`` when the block succeeds.
 
-    The temporary name keeps the suffixes, since some writers choose their format by them.
+    The temporary name keeps the suffix, since some writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-", suffix="".join(path.suffixes))
+    suffix = WEIGHTS_SUFFIX if path.name.endswith(WEIGHTS_SUFFIX) else path.suffix
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-", suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -47,8 +52,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises
+    ------
+    DataError
+        The content is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, received {error}. Run `dvc repro`, or restore it.") from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

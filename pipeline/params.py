@@ -73,6 +73,12 @@ class CatalogParams(Section):
     min_usable: Share
     severity: dict[AudioCheck, Severity]
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> CatalogParams:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds {self.min_seconds} is above max_seconds {self.max_seconds}")
+        return self
+
 
 class LabelsParams(Section):
     """Thresholds of the label checks; see ``pipeline.quality.labels``."""
@@ -154,7 +160,7 @@ class RegisterParams(Section):
 class Params(Section):
     """All of ``params.yaml``."""
 
-    seed: NotNegative
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     tasks: Annotated[list[Task], Field(min_length=1)]
     models: Annotated[list[ModelName], Field(min_length=1)]
     catalog: CatalogParams
@@ -167,6 +173,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
+        for name, chosen in (("tasks", self.tasks), ("models", self.models)):
+            if len(set(chosen)) < len(chosen):
+                raise ValueError(f"{name}: expected each once, received {', '.join(chosen)}")
         missing = set(self.models) - set(self.train.models)
         if missing:
             raise ValueError(f"train.models lacks {', '.join(sorted(missing))}, which models names")

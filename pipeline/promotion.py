@@ -96,6 +96,9 @@ def _without_comparison(candidate: Candidate, champion: Champion) -> Decision | 
         return Decision(False, "a model of synthetic data never replaces one of real data")
     if champion.synthetic and not candidate.synthetic:
         return Decision(True, "a model of real data replaces one of synthetic data")
+    lost = sorted(set(champion.classes) - set(candidate.classes))
+    if lost and set(candidate.classes) < set(champion.classes):
+        return Decision(False, f"it lacks {', '.join(lost)}, which the champion answers")
     if candidate.classes != champion.classes:
         return Decision(True, "the champion answers other classes than the data now has")
     return None

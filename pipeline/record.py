@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -52,7 +51,7 @@ def _read(path: Path, expected: dict[str, str], advice: str) -> dict[str, Any]:
         received["dataset"] = metrics["dataset"]["name"]
     except FileNotFoundError:
         raise DataError(f"expected {path}, received no such file. {advice}") from None
-    except (JSONDecodeError, KeyError, TypeError) as error:
+    except (DataError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: expected the metrics of a model, received {type(error).__name__}: {error}. {advice}"
         ) from None

@@ -162,8 +162,14 @@ def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | Non
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-    root = Path(mlflow.artifacts.download_artifacts(f"models:/{model_name(task)}@{tracking.PROMOTED}"))
-    card = read_json(next(root.glob("artifacts/*.json")))
+    uri = f"models:/{model_name(task)}@{tracking.PROMOTED}"
+    try:
+        card = read_json(next(Path(mlflow.artifacts.download_artifacts(uri)).glob("artifacts/*.json")))
+    except (MlflowException, OSError, StopIteration) as error:
+        raise DataError(
+            f"{uri}: expected the champion's files, received {type(error).__name__}: {error}. "
+            "Bring them back, or move mlruns/ away: `make registry` fills a new one."
+        ) from None
     champion = Champion(
         version=str(version.version),
         weights_sha256=card["weights_sha256"],
@@ -178,7 +184,9 @@ def compare(task: str, candidate: Candidate, champion_card: dict[str, Any]) -> C
     import mlflow
     import pandas as pd
 
-    table = pd.read_csv(evaluate.predictions_path(task, candidate.model), dtype={"track_id": str})
+    text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
+    predictions = evaluate.predictions_path(task, candidate.model)
+    table = pd.read_csv(predictions, dtype=text, keep_default_na=False)
     unseen = table[(table["part"] == "test") & ~table["track_id"].isin(champion_card["seen_tracks"])]
     if unseen.empty:
         return Comparison(0, float("nan"), float("nan"))
@@ -206,9 +214,9 @@ def promote(task: str, candidate: Candidate | None, settings: params.RegisterPar
     if candidate is None or (champion and champion.weights_sha256 == candidate.weights_sha256):
         return decision
     version = ensure_version(client, task, candidate)
+    _log_decision(client, task, version, decision, champion)  # first: a kill between must not lose it
     if decision.promote:
         client.set_registered_model_alias(model_name(task), tracking.PROMOTED, version)
-    _log_decision(client, task, version, decision, champion)
     return decision
 
 

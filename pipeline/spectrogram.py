@@ -95,11 +95,19 @@ def _jobs(tracks: pd.DataFrame, key: Callable[[str], str]) -> list[Job]:
     ]
 
 
+def _whole(path: Path) -> bool:
+    """Return whether an array is there and not cut short: a full disk or a repair may have damaged it."""
+    try:
+        return np.load(path, mmap_mode="r").size > 0
+    except (OSError, ValueError, EOFError):
+        return False
+
+
 def fill_cache(jobs: Iterable[Job], compute: Callable[[Job], None], pool: Executor, *, title: str) -> int:
     """Compute what the cache lacks, with a progress bar; return how many that were."""
     from tqdm import tqdm
 
-    missing = list({job.target: job for job in jobs if not job.target.exists()}.values())
+    missing = list({job.target: job for job in jobs if not _whole(job.target)}.values())
     done = pool.map(compute, missing)
     for _ in tqdm(done, total=len(missing), desc=title, unit="track", disable=None if missing else True):
         pass

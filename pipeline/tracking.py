@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.errors import CmgError
 from pipeline.files import sha256
 from pipeline.taxonomy import TASKS
 
@@ -30,13 +31,24 @@ def configure() -> Any:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # seven take minutes to say the server is gone
     import mlflow
     from filelock import FileLock
+    from sqlalchemy.exc import SQLAlchemyError
 
     ROOT.mkdir(exist_ok=True)
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", _local_store()))
-    with FileLock(ROOT / ".create.lock"):
-        _create_experiments(mlflow)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with FileLock(ROOT / ".create.lock"):
+            _create_experiments(mlflow)
+    except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
+        raise CmgError(
+            f"expected an MLflow store at {uri}, received {str(error).splitlines()[0]} "
+            "Start the server, or move mlruns/ away: `make registry` fills a new one."
+        ) from None
     return mlflow
 
 
@@ -49,8 +61,22 @@ def _create_experiments(mlflow: Any) -> None:
     own = mlflow.get_tracking_uri() == _local_store()
     location = (ROOT / "artifacts").resolve().as_uri() if own else None
     for task in TASKS:
-        if mlflow.get_experiment_by_name(task) is None:
+        found = mlflow.get_experiment_by_name(task)
+        if found is None:
             mlflow.create_experiment(task, artifact_location=location, tags=_TRAINING)
+        elif own:
+            _check_experiment(mlflow, found, f"{location}")
+
+
+def _check_experiment(mlflow: Any, found: Any, location: str) -> None:
+    """Restore a deleted experiment; refuse one of a project that was copied or moved."""
+    if found.artifact_location != location:
+        raise CmgError(
+            f"{ROOT}: expected artifacts in {location}, received {found.artifact_location}: the project was "
+            "moved or copied. Move mlruns/ away; `make registry` fills a new one."
+        )
+    if found.lifecycle_stage == "deleted":
+        mlflow.MlflowClient().restore_experiment(found.experiment_id)
 
 
 def git_commit() -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import backend, catalog, labels, models, normalise, params, spectrogram, split, tracking
-from pipeline.errors import CmgError, DataError, ParamsError, run_main
+from pipeline.errors import DataError, ParamsError, run_main
 from pipeline.files import read_json, replacing, sha256, write_csv, write_json
 from pipeline.taxonomy import TASKS
 
@@ -199,11 +199,16 @@ def card(
 
 def load(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
     """Return a trained model of the workspace and its card."""
-    facts = read_json(card_path(task, name))
+    facts, weights = read_json(card_path(task, name)), weights_path(task, name)
+    if not weights.exists() or sha256(weights) != facts["weights_sha256"]:
+        raise DataError(
+            f"{weights}: expected the weights that {card_path(task, name)} describes, received "
+            f"{'others' if weights.exists() else 'no file'}. Run the stage train again."
+        )
     spec = facts["spectrogram"]
     shape = spec["n_mels"], spectrogram.logmel.LogMel(**spec).frames
     model = models.build(name, shape, len(facts["classes"]))
-    model.load_weights(weights_path(task, name))
+    model.load_weights(weights)
     return model, facts
 
 
@@ -236,6 +241,8 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
 
     assigned, table = split.read(task), labels.read(task)
     soft = settings.train.targets == "soft"
+    if table["label"].nunique() < 2:
+        raise DataError(f"{labels.path_of(task)}: expected at least two classes, received fewer. Add tracks.")
     rows = select(assigned, table, "train", soft=soft, copies=settings.train.augment == "seed")
     valid = select(assigned, table, "valid", soft=soft)
     print(f"{task}-{name}: {len(rows)} training rows, {len(valid)} validation rows, on {device}")
@@ -254,14 +261,19 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
     return fitted.curves
 
 
+def require_schedule(settings: params.Params, name: str) -> None:
+    """Raise `ParamsError` if params.yaml does not say how to train a model."""
+    if name not in settings.train.models:
+        raise ParamsError(f"params.yaml: expected a section train.models.{name}, received none. Add it.")
+
+
 def main() -> None:
     """Train one model for one task."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=main.__doc__)
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--model", choices=sorted(models.MODELS), required=True)
     args, settings = parser.parse_args(), params.read()
-    if args.model not in settings.train.models:
-        raise CmgError(f"params.yaml: expected a section train.models.{args.model}, received none. Add it.")
+    require_schedule(settings, args.model)
     curves = train(args.task, args.model, settings)
     best = int(curves["val_loss"].argmin())
     print(f"{args.task}-{args.model}: best epoch {best + 1}, validation loss {curves['val_loss'][best]:.3f}")

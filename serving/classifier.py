@@ -16,6 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from pipeline import audio, logmel
+from pipeline.errors import DataError
 from pipeline.normalise import Normaliser
 
 
@@ -52,6 +53,8 @@ class Network:
         DataError
             The content is no audio, or has samples that are not finite.
         """
+        if not isinstance(encoded, bytes | bytearray):
+            raise DataError(f"expected an audio file's bytes, received {type(encoded).__name__}")
         samples = audio.mono(audio.decode(encoded))
         return self.of_features(logmel.features(audio.slices(samples), self.spec))
 

@@ -254,3 +254,18 @@ def test_fix_length(n_samples: int) -> None:
     assert fixed.shape == (220_598,)
     assert fixed.sum() == min(n_samples, 220_598)
     assert np.all(np.diff(fixed) <= 0), "zeros stand at the end"
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_000])
+def test_impossible_sample_rate_is_refused(rate: int) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(2_000), rate, format="WAV")
+    with pytest.raises(DataError, match=f"sample rate of {rate} Hz"):
+        audio.decode(stream.getvalue())
+
+
+def test_absurdly_large_samples_count_as_not_finite() -> None:
+    clip = audio.Clip(np.full((100, 1), 1e25, np.float32), 22_050)
+    assert audio.measure(clip).nonfinite == 100
+    with pytest.raises(DataError, match="infinity or larger"):
+        audio.mono(clip)

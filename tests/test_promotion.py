@@ -142,3 +142,11 @@ def test_a_candidate_is_built_from_its_metrics_and_card() -> None:
     }
     metrics = {"valid": {"track": {"macro_f1": 0.6}}, "test": {"track": {"macro_f1": 0.9}}}
     assert candidate_of(metrics, card) == NEW
+
+
+def test_model_that_lost_a_class_never_replaces_the_champion() -> None:
+    one = Candidate("lenet5", "new", "artist", False, False, ("blues", "metal"), 1.0)
+    champion = Champion("1", "old", False, ("blues", "metal", "pop"))
+    decision = decide(one, champion, None, margin=0.0, min_tracks=1)
+    assert not decision.promote
+    assert "pop" in decision.reason

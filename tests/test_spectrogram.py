@@ -151,3 +151,16 @@ def test_copies_that_are_not_wanted_are_removed(library: Library) -> None:
     files.write_array(spectrogram.path_of("old", spectrogram.COPIES), np.zeros(3))
     assert spectrogram.build_copies(tracks.iloc[:0], SPEC) == 0
     assert not list(spectrogram.COPIES.glob("*.npy"))
+
+
+def test_truncated_cache_entry_is_computed_again(library: Library) -> None:
+    paths = [str(library.path_of(track)) for track in library.track_ids]
+    tracks = pd.DataFrame(
+        {"track_id": library.track_ids, "path": paths, "sha256": [files.sha256(Path(p)) for p in paths]}
+    )
+    spec = LogMel()
+    assert spectrogram.build_features(tracks, spec) == len(tracks)
+    cut = sorted(spectrogram.CACHE.iterdir())[0]
+    cut.write_bytes(cut.read_bytes()[:1000])
+    assert spectrogram.build_features(tracks, spec) == 1
+    assert np.load(cut).shape[1:] == (128, 431)

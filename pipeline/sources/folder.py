@@ -78,6 +78,10 @@ def ingest(
     scan = scan_folder(source)
     known = read_artists(artists) if artists else pd.DataFrame(columns=list(ARTIST_COLUMNS))
     title = name or source.resolve().name
+    if title in ("", "..") or Path(title).name != title:
+        raise DataError(
+            f"Expected a name without slashes for the data. Received {title!r}. Give --name NAME."
+        )
     index = library.publish(
         lambda staging: _fill(staging, scan.tracks, artists=known, labels=labels, name=title), data=data
     )

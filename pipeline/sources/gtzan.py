@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import lzma
 import re
 import shutil
 import tarfile
@@ -170,7 +171,7 @@ def unpack(archive: Path, folder: Path, *, wanted: Set[str]) -> tuple[str, ...]:
     try:
         with tarfile.open(archive) as tar:
             return tuple(sorted(name for member in tar if (name := _take(tar, member, folder, wanted))))
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"Expected {archive} to be a complete .tar.gz, .tgz or .tar of GTZAN. Received: {error}. "
             "Download it again, or unpack it yourself and name the folder."
@@ -311,6 +312,8 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, wanted: S
         raise DataError(
             f"{tar.name!r}: member {member.name!r} is a link or a device. Do not trust this file."
         )
+    if not path.parts:
+        return str(path)
     name = "/".join(path.parts[1:] if path.parts[0] == "genres" else path.parts)
     if name not in wanted:
         return member.name
