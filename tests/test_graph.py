@@ -185,6 +185,34 @@ def test_registry_refills_after_it_is_lost(restored: Project, tmp_path: Path) ->
         kept.rename(restored.root / "mlruns")
 
 
+def test_crossvalidation_is_one_run_with_a_child_a_fold(done: Project) -> None:
+    arguments = ("--task", "genre", "--model", "lenet5", "--folds", "3")
+    output = done.stage("crossvalidate", *arguments).stdout
+    assert "±" in output
+    code = (
+        "from pipeline import tracking; mlflow = tracking.configure()\n"
+        "find = lambda rule: mlflow.search_runs(\n"
+        "    experiment_names=['genre'], filter_string=rule, output_format='list')\n"
+        "parent, = find(\"attributes.run_name LIKE 'lenet5 · 3-fold%'\")\n"
+        "children = find(f\"tags.mlflow.parentRunId = '{parent.info.run_id}'\")\n"
+        "mean = sum(c.data.metrics['test.track.accuracy'] for c in children) / len(children)\n"
+        "assert abs(parent.data.metrics['accuracy.mean'] - mean) < 1e-5\n"
+        "print(len(children))\n"
+    )
+    assert done.run(sys.executable, "-c", code).stdout.split()[-1] == "3"
+
+
+def test_experiment_runs_and_is_shown(restored: Project) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+    restored.run("git", "add", "--all")
+    restored.run("git", *identity, "commit", "--quiet", "--allow-empty", "--message", "run")
+    restored.run("git", "config", "user.name", "t")
+    restored.run("git", "config", "user.email", "t@t")
+    output = restored.dvc("exp", "run", "--name", "wider", "--set-param", "register.margin=0.02").stdout
+    assert projects.stages_run(output) == ["register"]  # its out is the same: report is not run
+    assert "wider" in restored.dvc("exp", "show", "--md", "--no-pager").stdout
+
+
 def kill_when(project: Project, target: str, appears: str) -> None:
     """Start ``dvc repro TARGET`` and kill its whole process group once ``appears`` stands in its output."""
     log = project.root / "killed.log"
