@@ -17,7 +17,7 @@ from pipeline import audio, params
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, sha256, write_csv, write_json
 from pipeline.quality.findings import Finding, stop_on_critical
-from pipeline.sources.library import read_table
+from pipeline.sources import library
 
 AUDIO: Final = Path("data/gtzan")
 INDEX: Final = Path("data/index.csv")
@@ -98,7 +98,7 @@ def read_index(path: Path) -> pd.DataFrame:
     """Read artist, title, known duplicates and the published split; all text, blank where unknown."""
     if not path.exists():
         raise DataError(f"expected {path} (artist, title, split), received no such file. Fill data/ again.")
-    index = read_table(path, columns=_INDEX_COLUMNS)
+    index = library.read_table(path, columns=_INDEX_COLUMNS)
     twice = index.loc[index["track_id"].duplicated(), "track_id"].unique().tolist()
     if twice:
         raise DataError(
