@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup repro gtzan folder preset registry mlflow test test-gpu lint bench lock clean
+.PHONY: setup repro gtzan folder preset registry up down status mlflow test test-gpu lint bench lock clean
 
 setup: .venv/.ready
 
@@ -40,9 +40,18 @@ folder: setup
 preset: setup
 	$(BIN)/python -m pipeline.params presets/$(NAME).yaml
 
-# After `dvc pull` the stage `register` has nothing to do, but a new registry is empty: fill it.
+# After `dvc pull` the stages have nothing to do, but a new registry is empty: fill it.
 registry: setup
 	$(BIN)/python -m pipeline.register
+	$(BIN)/python -m pipeline.promote
+
+# Prefect server and UI, scheduled and on-demand retrains, MLflow, report and Data Docs; Ctrl-C stops all of it.
+# make up DETACH=1 runs them in the background until make down.
+up: setup
+	@exec $(BIN)/python -m flows.services up $(if $(DETACH),--detach)
+
+down status: setup
+	@$(BIN)/python -m flows.services $@
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
@@ -63,7 +72,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.bench
 
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra team --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
 
 # Everything that can be made again; data/ and DVC's cache stay.

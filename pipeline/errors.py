@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear message, exit code 2, no traceback."""
+"""Errors that a user can mend: one clear message, exit code 2 (75 if waiting mends it), no traceback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_USER_ERROR = 2
+EXIT_TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class CmgError(Exception):
@@ -25,10 +26,19 @@ class QualityError(DataError):
     """A critical data-quality check failed; the message names the rows."""
 
 
+class UnavailableError(CmgError):
+    """A server does not answer; the same command may work later."""
+
+
 def run_main(main: Callable[[], None]) -> None:
-    """Run a stage's ``main``; say a `CmgError` or a file that is not there in one line and exit with 2."""
+    """Run a stage's ``main``; say a `CmgError` or a file that is not there in one line and exit with 2.
+
+    An `UnavailableError` exits with 75, so that a caller knows that trying again is worth it.
+    """
     try:
         main()
+    except UnavailableError as error:
+        _exit(str(error), EXIT_TRY_LATER)
     except CmgError as error:
         _exit(str(error))
     except FileNotFoundError as error:
@@ -37,6 +47,6 @@ def run_main(main: Callable[[], None]) -> None:
         _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
 
 
-def _exit(message: str) -> NoReturn:
+def _exit(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(EXIT_USER_ERROR) from None
+    raise SystemExit(code) from None

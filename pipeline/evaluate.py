@@ -189,6 +189,9 @@ def log(metrics: dict[str, Any], facts: dict[str, Any]) -> None:
         mlflow.log_metrics(flat(metrics))
         mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
         mlflow.log_artifact(str(predictions_path(task, name)))
+        mlflow.log_table(pd.read_csv(predictions_path(task, name), keep_default_na=False), "predictions.json")
+        for picture in ("confusion", "calibration"):  # by key: "Compare" shows them side by side
+            mlflow.log_image(mlflow.Image(str(plots_folder(task, name) / f"{picture}.png")), key=picture)
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, float]:

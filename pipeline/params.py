@@ -150,7 +150,7 @@ class EvaluateParams(Section):
     calibration_bins: Positive
 
 
-class RegisterParams(Section):
+class PromoteParams(Section):
     """The promotion rule's margin and least number of tracks."""
 
     margin: Annotated[float, Field(ge=0)]
@@ -169,7 +169,7 @@ class Params(Section):
     split: SplitParams
     train: TrainParams
     evaluate: EvaluateParams
-    register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
 
     @model_validator(mode="after")
     def _fits_together(self) -> Params:

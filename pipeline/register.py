@@ -1,9 +1,8 @@
-"""Stage ``register``: each task's best model enters the MLflow registry and may become champion.
+"""Stage ``register``: each task's best model enters the MLflow registry.
 
 The out, ``artifacts/registry/<task>.json``, says which candidate was best: a pure function of the metrics.
-What became of it depends on the registry's champion, so it is written where the registry is: as tags of the
-version and as a run named "promotion". Running the stage again changes nothing; on an empty registry (after
-``dvc pull``, say) it fills it.
+Running the stage again changes nothing; on an empty registry (after ``dvc pull``, say) it fills it. Whether
+the candidate becomes champion is `pipeline.promote`'s to decide.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline import audio, backend, catalog, evaluate, params, promotion, scores, tracking, train
+from pipeline import audio, backend, evaluate, params, promotion, tracking, train
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, write_json
-from pipeline.promotion import Candidate, Champion, Comparison, Decision
+from pipeline.promotion import Candidate
 
 _ONNX_TOLERANCE: Final = 1e-4  # in probability; measured differences are below 1e-6
 _REQUIREMENTS: Final = ("librosa", "mlflow", "numpy", "onnxruntime", "pandas", "scipy", "soundfile")
@@ -151,103 +150,29 @@ def ensure_version(client: Any, task: str, candidate: Candidate) -> str:
     return str(mlflow.register_model(uri, name, tags=tags).version)
 
 
-def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | None:
-    """Return the champion and its card; None if there is none."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = client.get_model_version_by_alias(model_name(task), tracking.PROMOTED)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    uri = f"models:/{model_name(task)}@{tracking.PROMOTED}"
-    try:
-        card = read_json(next(Path(mlflow.artifacts.download_artifacts(uri)).glob("artifacts/*.json")))
-    except (MlflowException, OSError, StopIteration) as error:
-        raise DataError(
-            f"{uri}: expected the champion's files, received {type(error).__name__}: {error}. "
-            "Bring them back, or move mlruns/ away: `make registry` fills a new one."
-        ) from None
-    champion = Champion(
-        version=str(version.version),
-        weights_sha256=card["weights_sha256"],
-        synthetic=card["dataset"]["synthetic"],
-        classes=tuple(card["classes"]),
-    )
-    return champion, card
+def best_of(task: str, names: list[str]) -> Candidate | None:
+    """Return the candidate that may be promoted."""
+    return promotion.best(candidates(task, names))
 
 
-def compare(task: str, candidate: Candidate, champion_card: dict[str, Any]) -> Comparison:
-    """Score both on the test tracks that the champion has not seen either."""
-    import mlflow
-    import pandas as pd
-
-    text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
-    predictions = evaluate.predictions_path(task, candidate.model)
-    table = pd.read_csv(predictions, dtype=text, keep_default_na=False)
-    unseen = table[(table["part"] == "test") & ~table["track_id"].isin(champion_card["seen_tracks"])]
-    if unseen.empty:
-        return Comparison(0, float("nan"), float("nan"))
-    paths = catalog.read().set_index("track_id")["path"]
-    audio_of = pd.DataFrame({"audio": [Path(paths[track]).read_bytes() for track in unseen["track_id"]]})
-    champion = mlflow.pyfunc.load_model(f"models:/{model_name(task)}@{tracking.PROMOTED}")
-    truth = np.array([candidate.classes.index(name) for name in unseen["label"]])
-    own = unseen[[f"p_{name}" for name in candidate.classes]].to_numpy(float)
-    other = champion.predict(audio_of)[list(candidate.classes)].to_numpy(float)
-    return Comparison(len(unseen), scores.macro_f1(truth, own), scores.macro_f1(truth, other))
-
-
-def promote(task: str, candidate: Candidate | None, settings: params.RegisterParams) -> Decision:
-    """Register the candidate, decide, move the alias, and log the decision."""
-    mlflow = tracking.configure()
-    client = mlflow.MlflowClient()
-    known = champion_of(client, task)
-    champion, card = known if known else (None, {})
-    comparison = None
-    if candidate and promotion.needs_comparison(candidate, champion):
-        comparison = compare(task, candidate, card)
-    decision = promotion.decide(
-        candidate, champion, comparison, margin=settings.margin, min_tracks=settings.min_tracks
-    )
-    if candidate is None or (champion and champion.weights_sha256 == candidate.weights_sha256):
-        return decision
-    version = ensure_version(client, task, candidate)
-    _log_decision(client, task, version, decision, champion)  # first: a kill between must not lose it
-    if decision.promote:
-        client.set_registered_model_alias(model_name(task), tracking.PROMOTED, version)
-    return decision
-
-
-def _log_decision(
-    client: Any, task: str, version: str, decision: Decision, champion: Champion | None
-) -> None:
-    verdict = "promoted" if decision.promote else "kept champion"
-    tags = {"decision": verdict, "reason": decision.reason}
-    for key, value in tags.items():
-        client.set_model_version_tag(model_name(task), version, key, value)
-    before = champion.version if champion else "none"
-    with tracking.run(task, "promotion", tags | {"version": version, "champion_before": before}):
-        pass
-
-
-def register(task: str, settings: params.Params) -> Decision:
-    """Rank, record and promote one task's models."""
-    ranked = candidates(task, list(settings.models))
+def register(task: str, names: list[str]) -> str:
+    """Rank one task's models, register the best and record it; return what was done."""
+    ranked = candidates(task, names)
     chosen = promotion.best(ranked)
-    decision = promote(task, chosen, settings.register_)
+    done = "none may be promoted: each one's protocol leaks or its score is NaN"
+    if chosen:
+        client = tracking.configure().MlflowClient()
+        with tracking.reachable():
+            done = f"{chosen.model} is version {ensure_version(client, task, chosen)}"
     record(task, ranked, chosen)
-    return decision
+    return f"{model_name(task)}: {done}"
 
 
 def main() -> None:
-    """Register every task's best model and decide on the champion."""
+    """Register every task's best model."""
     settings = params.read()
     for task in settings.tasks:
-        decision = register(task, settings)
-        verdict = "promoted" if decision.promote else "kept"
-        print(f"{model_name(task)}: {verdict}: {decision.reason}")
+        print(register(task, list(settings.models)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import CmgError
+from pipeline.errors import CmgError, UnavailableError
 from pipeline.files import sha256
 from pipeline.taxonomy import TASKS
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import mlflow
 
 ROOT: Final = Path("mlruns")
-PARENT_RUN: Final = "CMG_PARENT_RUN"  # MLFLOW_RUN_ID would make every child resume the parent itself
+RETRAIN: Final = "CMG_RETRAIN"  # the parent's name; MLFLOW_RUN_ID would make every child resume it instead
 PROMOTED: Final = "champion"
 
 _TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs, not on LLM traces
@@ -42,7 +42,7 @@ def configure() -> Any:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
     mlflow.set_tracking_uri(uri)
     try:
-        with FileLock(ROOT / ".create.lock"):
+        with FileLock(ROOT / ".create.lock"), reachable():
             _create_experiments(mlflow)
     except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
         raise CmgError(
@@ -50,6 +50,52 @@ def configure() -> Any:
             "Start the server, or move mlruns/ away: `make registry` fills a new one."
         ) from None
     return mlflow
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turn MLflow's connection errors within the block into an `UnavailableError`."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_connection_error(error):
+            raise
+        raise UnavailableError(
+            f"expected an MLflow store at {shown_uri()}, received {str(error).splitlines()[0]} "
+            "Start the server and run this again; what is finished stays."
+        ) from None
+
+
+def _is_connection_error(error: BaseException | None) -> bool:
+    """Return whether the error, or one that it came from, says that no server answered."""
+    import requests
+    from sqlalchemy.exc import OperationalError
+
+    while error is not None:
+        if isinstance(error, requests.ConnectionError | requests.Timeout):
+            return True
+        if isinstance(error, OperationalError) and not _is_file_fault(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_file_fault(error: Exception) -> bool:
+    """Return whether SQLite refuses the file for good; "database is locked" passes."""
+    return "sqlite3" in str(error) and "locked" not in str(error)
+
+
+def shown_uri() -> str:
+    """Return where the store is, without a password."""
+    import mlflow
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    uri = mlflow.get_tracking_uri()
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return uri
 
 
 def _local_store() -> str:
@@ -106,19 +152,60 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun]:
-    """Open a run in the task's experiment, under the parent that ``CMG_PARENT_RUN`` names, if any."""
+    """Open a run in the task's experiment, under the retrain that ``CMG_RETRAIN`` names, if any."""
     mlflow = configure()
-    mlflow.set_experiment(task)
-    parent = os.environ.get(PARENT_RUN)
-    with mlflow.start_run(run_name=name, tags=versions() | tags, parent_run_id=parent) as active:
-        yield active
+    retrain = os.environ.get(RETRAIN)
+    with reachable():
+        mlflow.set_experiment(task)
+        parent = ensure_parent(task, retrain) if retrain else None
+        under = {"retrain": retrain} if retrain else {}
+        with mlflow.start_run(run_name=name, tags=versions() | under | tags, parent_run_id=parent) as active:
+            yield active
 
 
-def resume(task: str, run_id: str) -> mlflow.ActiveRun:
-    """Reopen a run of the task's experiment, as a context manager."""
+@contextmanager
+def resume(task: str, run_id: str) -> Iterator[mlflow.ActiveRun]:
+    """Reopen a run of the task's experiment."""
     mlflow = configure()
-    mlflow.set_experiment(task)  # MLflow refuses a run of another experiment than the active one
-    return mlflow.start_run(run_id=run_id)
+    with reachable():
+        mlflow.set_experiment(task)  # MLflow refuses a run of another experiment than the active one
+        with mlflow.start_run(run_id=run_id) as active:
+            yield active
+
+
+def ensure_parent(task: str, retrain: str) -> str:
+    """Return the id of the run that a retrain's runs of one task lie under; open it if there is none."""
+    client = configure().MlflowClient()
+    experiment = client.get_experiment_by_name(task).experiment_id
+    found = client.search_runs([experiment], f"tags.retrain = '{retrain}' AND tags.kind = 'retrain'")
+    if found:
+        return found[0].info.run_id
+    tags = versions() | {"kind": "retrain", "retrain": retrain}
+    return client.create_run(experiment, run_name=retrain, tags=tags).info.run_id
+
+
+def close_parents(retrain: str, status: str, tags: dict[str, dict[str, str]]) -> None:
+    """End the parent runs: this retrain's with ``status``, those left open by a killed one as KILLED.
+
+    Parameters
+    ----------
+    retrain
+        Its name; there is one retrain at a time.
+    status
+        ``FINISHED``, ``FAILED`` or ``KILLED``.
+    tags
+        By task, what to say of the outcome.
+    """
+    client = configure().MlflowClient()
+    with reachable():
+        for task in TASKS:
+            experiment = client.get_experiment_by_name(task).experiment_id
+            open_ones = "tags.kind = 'retrain' AND attributes.status = 'RUNNING'"
+            for one in client.search_runs([experiment], open_ones):
+                own = one.data.tags["retrain"] == retrain
+                for key, value in tags.get(task, {}).items() if own else ():
+                    client.set_tag(one.info.run_id, key, value)
+                client.set_terminated(one.info.run_id, status if own else "KILLED")
 
 
 def find_run(task: str, weights_sha256: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -234,6 +235,19 @@ def _log_params(settings: params.Params, name: str) -> None:
     mlflow.log_params({"model": name, "seed": settings.seed, **shared, **own, **spec})
 
 
+def _log_dataset(assigned: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Tell MLflow which tracks, labels and parts of which data version the run was given."""
+    import mlflow
+    from mlflow.data.pandas_dataset import from_pandas
+
+    tracks = assigned[["track_id", "part"]].drop_duplicates().merge(table[["track_id", "label"]])
+    name, digest = catalog.dataset()["name"], tracking.data_version().removesuffix(".dir")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a remark on integer columns
+        given = from_pandas(tracks, source="data.dvc", name=name, digest=digest or None)
+        mlflow.log_input(given, context="training")
+
+
 def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
     """Train, write the outs and log the run; return the curves."""
     device = backend.prepare(settings.seed)
@@ -251,6 +265,7 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
         import mlflow
 
         _log_params(settings, name)
+        _log_dataset(assigned, table)
         verbose = 1 if sys.stdout.isatty() else 2
         fitted = fit(name, rows, valid, settings.train, seed=settings.seed, log=True, verbose=verbose)
         save_weights(fitted.model, weights_path(task, name))

@@ -113,4 +113,4 @@ def settings() -> params.Params:
 @pytest.fixture
 def values(settings: params.Params) -> dict[str, Any]:
     """Return the committed parameters as a plain mapping, to be changed at will."""
-    return settings.model_dump(by_alias=True)
+    return settings.model_dump()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CmgError, DataError, ParamsError, QualityError, run_main
+from pipeline.errors import CmgError, DataError, ParamsError, QualityError, UnavailableError, run_main
 
 
 @pytest.mark.parametrize("kind", [CmgError, DataError, ParamsError, QualityError])
@@ -21,6 +21,16 @@ def test_a_user_error_is_one_line_and_exit_code_2(
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: expected a, received b. Do c.\n"
     assert caught.value.__suppress_context__
+
+
+def test_what_waiting_mends_has_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UnavailableError("expected a server, received none.")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 75
+    assert capsys.readouterr().err == "error: expected a server, received none.\n"
 
 
 def test_a_missing_file_is_named_with_what_makes_it(

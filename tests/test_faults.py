@@ -89,7 +89,7 @@ def test_library_without_moods_says_so_and_runs_genre_alone(project: Project) ->
     assert "moods are neither checked nor used" in project.stage("labels").stdout
 
 
-@pytest.mark.parametrize("stage", ["catalog", "labels", "spectrogram", "register", "report"])
+@pytest.mark.parametrize("stage", ["catalog", "labels", "spectrogram", "register", "promote", "report"])
 def test_stage_without_its_inputs_ends_with_one_clear_line(tmp_path: Path, stage: str) -> None:
     projects.copy_sources(tmp_path)
     done = Project(tmp_path).stage(stage, check=False)

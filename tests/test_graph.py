@@ -23,11 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TASKS = ("genre", "mood")
 MODELS = ("lenet5", "cnn64")
 PAIRS = tuple(f"{task}-{model}" for task in TASKS for model in MODELS)
-ALL = {"catalog", "labels", "spectrogram", "register", "report"} | {
+ALL = {"catalog", "labels", "spectrogram", "register", "promote", "report"} | {
     *(f"split@{task}" for task in TASKS),
     *(f"{stage}@{pair}" for stage in ("train", "evaluate") for pair in PAIRS),
 }
-LAST = {"register", "report"}
+LAST = {"register", "promote", "report"}
 
 
 def both(pair: str) -> set[str]:
@@ -131,7 +131,7 @@ CHANGES = {
         parameter(train={"models": {"cnn64": {"learning_rate": 0.002}}}),
         both("genre-cnn64") | both("mood-cnn64") | LAST,
     ),
-    "the promotion margin": (parameter(register={"margin": 0.01}), LAST),
+    "the promotion margin": (parameter(promote={"margin": 0.01}), {"promote"}),
     "a comment in report.py": (comment("pipeline/report.py"), {"report"}),
 }
 
@@ -178,11 +178,28 @@ def test_registry_refills_after_it_is_lost(restored: Project, tmp_path: Path) ->
     (restored.root / "mlruns").rename(kept)
     try:
         assert restored.repro() == []
-        assert restored.stage("register").stdout.count("promoted: there was no champion") == 2
-        assert restored.stage("register").stdout.count("is champion already") == 2
+        restored.stage("register")
+        assert restored.stage("promote").stdout.count("promoted version 1: there was no champion") == 2
+        assert restored.stage("promote").stdout.count("is champion already") == 2
     finally:
         subprocess.run(["rm", "-rf", restored.root / "mlruns"], check=True)
         kept.rename(restored.root / "mlruns")
+
+
+def test_colleague_has_the_same_models_without_training(restored: Project, tmp_path: Path) -> None:
+    remote = ("remote", "add", "--local", "--default", "team", str(tmp_path / "remote"))
+    restored.dvc(*remote)
+    restored.dvc("push")
+    restored.dvc("remote", "remove", "--local", "team")
+    clone = Project(tmp_path / "clone")
+    restored.run("git", "clone", "--quiet", ".", str(clone.root))
+    clone.dvc(*remote)
+    clone.dvc("pull")
+    assert clone.repro() == []
+    weights = "artifacts/models/mood-cnn64.weights.h5"
+    assert (clone.root / weights).read_bytes() == (restored.root / weights).read_bytes()
+    clone.stage("register")
+    assert clone.stage("promote").stdout.count("promoted version 1: there was no champion") == 2
 
 
 def test_crossvalidation_is_one_run_with_a_child_a_fold(done: Project) -> None:
@@ -208,8 +225,8 @@ def test_experiment_runs_and_is_shown(restored: Project) -> None:
     restored.run("git", *identity, "commit", "--quiet", "--allow-empty", "--message", "run")
     restored.run("git", "config", "user.name", "t")
     restored.run("git", "config", "user.email", "t@t")
-    output = restored.dvc("exp", "run", "--name", "wider", "--set-param", "register.margin=0.02").stdout
-    assert projects.stages_run(output) == ["register"]  # its out is the same: report is not run
+    output = restored.dvc("exp", "run", "--name", "wider", "--set-param", "promote.margin=0.02").stdout
+    assert projects.stages_run(output) == ["promote"]
     assert "wider" in restored.dvc("exp", "show", "--md", "--no-pager").stdout
 
 

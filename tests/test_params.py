@@ -62,7 +62,7 @@ KEYS = list(leaves(params.read(ROOT / "params.yaml")))
 def test_the_committed_file_reads(settings: params.Params) -> None:
     assert settings.seed == 0
     assert settings.train.models["cnn64"].learning_rate == 0.001
-    assert settings.register_.min_tracks == 10
+    assert settings.promote.min_tracks == 10
     assert len(KEYS) > 30
 
 
@@ -80,7 +80,7 @@ def test_a_mistyped_value_is_named_and_shown(values: dict[str, Any], key: str) -
 
 @pytest.mark.parametrize(
     "key",
-    ["colour", "catalog.colour", "train.spec.colour", "train.models.cnn64.colour", "register.colour"],
+    ["colour", "catalog.colour", "train.spec.colour", "train.models.cnn64.colour", "promote.colour"],
 )
 def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
     with pytest.raises(ParamsError, match=rf"{key}: Extra inputs are not permitted, received 3"):
@@ -109,7 +109,7 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("train.models.cnn64.learning_rate", 0.0),
         ("train.models.lenet5.epochs", True),
         ("evaluate.bootstrap", 10.5),
-        ("register.margin", float("nan")),
+        ("promote.margin", float("nan")),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict[str, Any], key: str, value: Any) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from pipeline import backend, catalog, evaluate, files, models, params, register, tracking, train
+from pipeline import backend, catalog, evaluate, files, models, params, promote, register, tracking, train
+from pipeline.errors import CmgError, UnavailableError
 from pipeline.normalise import Normaliser
 from tests.conftest import ROOT
 
@@ -76,6 +79,13 @@ def settings_for(settings: params.Params, names: list[str]) -> params.Params:
     return settings.model_copy(update={"models": names, "tasks": ["genre"]})
 
 
+def run_stages(settings: params.Params) -> dict[str, Any]:
+    """Register and promote, as DVC does; return the decision on genre."""
+    names = list(settings.models)
+    register.register("genre", names)
+    return promote.promote("genre", register.best_of("genre", names), settings.promote)
+
+
 def champion() -> tuple[str, dict[str, str]]:
     client = tracking.configure().MlflowClient()
     version = client.get_model_version_by_alias("genre-classifier", "champion")
@@ -87,7 +97,7 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
     """First champion, idempotence, a worse and a better challenger, a leaky one: all in one store."""
     one, two = settings_for(settings, ["lenet5"]), settings_for(settings, ["lenet5", "cnn64"])
     first = put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=["elsewhere"])
-    assert register.register("genre", one).promote
+    assert run_stages(one)["promoted"]
     version, tags = champion()
     assert version == "1"
     assert tags["weights_sha256"] == first
@@ -95,24 +105,24 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
     assert tags["decision"] == "promoted"
     assert "test.track.accuracy" in tags
 
-    again = register.register("genre", one)
-    assert not again.promote
-    assert "same weights" in again.reason
+    again = run_stages(one)
+    assert not again["promoted"]
+    assert "same weights" in again["reason"]
     assert champion()[0] == "1"
 
     put_model("cnn64", seed=2, valid_f1=0.9, hits=0.0, seen=["elsewhere"])
-    worse = register.register("genre", two)
-    assert not worse.promote
-    assert "on 12 tracks unseen by both" in worse.reason
+    worse = run_stages(two)
+    assert not worse["promoted"]
+    assert "on 12 tracks unseen by both" in worse["reason"]
     assert champion()[0] == "1"
     assert files.read_json(register.path_of("genre"))["candidate"] == "cnn64"
 
     put_model("cnn64", seed=3, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
-    assert register.register("genre", two).promote
+    assert run_stages(two)["promoted"]
     assert champion()[0] == "3"
 
     put_model("lenet5", seed=4, valid_f1=1.0, hits=1.0, seen=[], leaky=True, protocol="seed")
-    assert "leaks" in register.register("genre", one).reason
+    assert "leaks" in run_stages(one)["reason"]
     assert champion()[0] == "3"
 
     promotions = tracking.configure().search_runs(
@@ -125,11 +135,11 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
 @pytest.mark.slow
 def test_comparison_leaves_out_what_the_champion_has_seen(store: Path, settings: params.Params) -> None:
     put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=HELD_OUT[3:])
-    register.register("genre", settings_for(settings, ["lenet5"]))
+    run_stages(settings_for(settings, ["lenet5"]))
     put_model("cnn64", seed=2, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
-    decision = register.register("genre", settings_for(settings, ["cnn64"]))
-    assert not decision.promote
-    assert decision.reason == "3 tracks are unseen by both, 10 are needed to compare"
+    decision = run_stages(settings_for(settings, ["cnn64"]))
+    assert not decision["promoted"]
+    assert decision["reason"] == "3 tracks are unseen by both, 10 are needed to compare"
 
 
 def test_find_run_prefers_the_latest_and_knows_when_there_is_none(workspace: Path) -> None:
@@ -141,14 +151,70 @@ def test_find_run_prefers_the_latest_and_knows_when_there_is_none(workspace: Pat
     assert tracking.find_run("mood", "abc") is None
 
 
-def test_store_is_the_projects_own_and_children_find_their_parent(
+def test_store_is_the_projects_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with tracking.run("genre", "one", {}) as active:
+        assert "mlflow.parentRunId" not in active.data.tags
+    assert (workspace / "mlruns/mlflow.db").exists()
+    assert "mlruns/artifacts" in active.info.artifact_uri
+
+
+def parent_of(run: Any) -> str:
+    return run.data.tags["mlflow.parentRunId"]
+
+
+def test_models_of_a_retrain_lie_under_one_run_a_task(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with tracking.run("genre", "parent", {}) as parent:
+    monkeypatch.setenv(tracking.RETRAIN, "monday")
+    with tracking.run("genre", "lenet5", {}) as one:
         pass
-    monkeypatch.setenv(tracking.PARENT_RUN, parent.info.run_id)
-    with tracking.run("genre", "child", {}) as child:
-        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert (workspace / "mlruns/mlflow.db").exists()
-    assert "mlruns/artifacts" in child.info.artifact_uri
+    with tracking.run("mood", "lenet5", {}) as other:
+        pass
+    with tracking.run("genre", "cnn64", {}) as two:
+        pass
+    assert parent_of(one) == parent_of(two) != parent_of(other)
+    client = tracking.configure().MlflowClient()
+    assert client.get_run(parent_of(one)).info.run_name == "monday"
+    assert two.data.tags["retrain"] == "monday"
+
+
+def test_a_retrain_that_ends_closes_its_parents_and_those_a_kill_left_open(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    runs = {}
+    for name in ("killed", "monday"):
+        monkeypatch.setenv(tracking.RETRAIN, name)
+        with tracking.run("genre", "lenet5", {}) as child:
+            runs[name] = parent_of(child)
+    tracking.close_parents("monday", "FINISHED", {"genre": {"decision": "promoted"}})
+    client = tracking.configure().MlflowClient()
+    ended = {name: client.get_run(run_id) for name, run_id in runs.items()}
+    assert {name: run.info.status for name, run in ended.items()} == {
+        "killed": "KILLED",
+        "monday": "FINISHED",
+    }
+    assert ended["monday"].data.tags["decision"] == "promoted"
+    assert "decision" not in ended["killed"].data.tags
+
+
+def test_a_server_that_is_gone_is_an_unavailable_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(UnavailableError, match="expected an MLflow store at http://127"):
+        tracking.configure()
+
+
+def test_a_store_that_is_no_database_is_a_fault_to_mend(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "broken.db").write_bytes(b"no database" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/broken.db")
+    with pytest.raises(CmgError) as caught:
+        tracking.configure()
+    assert not isinstance(caught.value, UnavailableError)

@@ -22,6 +22,7 @@ from pipeline.errors import DataError
 
 DATA: Final = Path("data")
 CACHE: Final = Path(".cache")
+LOCK: Final = "workspace.lock"  # held by whoever changes data/ or runs the stages
 
 AUDIO_FOLDER: Final = "gtzan"
 LABELS_FILE: Final = "mood_labels.csv"
@@ -69,7 +70,7 @@ def publish(write: Callable[[Path], _Result], *, data: Path = DATA) -> _Result:
         If there is no DVC repository, DVC refuses, or the disk does.
     """
     _require_repository(data)
-    with waiting_lock(data.parent / CACHE / "publish.lock"):
+    with waiting_lock(data.parent / CACHE / LOCK):
         try:
             _recover(data)
             _staging(data).mkdir()

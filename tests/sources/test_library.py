@@ -165,7 +165,7 @@ def test_a_second_publisher_waits(repository: Path, capsys: pytest.CaptureFixtur
             library.publish(stop, data=data)
         done.append(True)
 
-    with FileLock(repository / ".cache" / "publish.lock"):
+    with FileLock(repository / ".cache" / "workspace.lock"):
         second = threading.Thread(target=publish)
         second.start()
         second.join(timeout=0.5)

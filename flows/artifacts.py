@@ -1,0 +1,128 @@
+"""What a retrain leaves on its page: scores against the last champion, pictures, decisions, links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+
+from flows import links
+from pipeline import params
+from pipeline.evaluate import metrics_path
+from pipeline.files import read_json
+from pipeline.promote import OUTCOME, sentence
+from pipeline.register import model_name
+from pipeline.train import card_path
+
+_HEADER = (
+    "| task | model | test accuracy | 95 % interval | macro-F1 | against the last champion | protocol |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | --- |\n"
+)
+
+
+def outcome_of(task: str) -> dict[str, Any]:
+    """Return the last promotion decision on a task; empty if there was none."""
+    return read_json(OUTCOME).get(task, {}) if OUTCOME.exists() else {}
+
+
+def metrics_table(settings: params.Params) -> str:
+    """Return every model's scores on the test tracks as a Markdown table."""
+    before = {task: outcome_of(task).get("before") for task in settings.tasks}
+    rows = [_row(task, name, before[task]) for task in settings.tasks for name in settings.models]
+    note = "Accuracy of whole tracks. Scores under different protocols or test tracks are not comparable."
+    return f"{_HEADER}{''.join(rows)}\n{note}\n"
+
+
+def _row(task: str, name: str, before: dict[str, Any] | None) -> str:
+    metrics = read_json(metrics_path(task, name))
+    track = metrics["test"]["track"]
+    low, high = track["accuracy_ci"]
+    protocol = metrics["protocol"] + (" (leaky)" if metrics["leaky"] else "")
+    return (
+        f"| {task} | {name} | {track['accuracy']:.3f} | {low:.3f} to {high:.3f} | {track['macro_f1']:.3f} "
+        f"| {_change(track, before)} | {protocol} |\n"
+    )
+
+
+def _change(track: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Return the change of macro-F1 against the champion that served before the run."""
+    if not before or "macro_f1" not in before["metrics"]:
+        return "no champion before"
+    change = track["macro_f1"] - before["metrics"]["macro_f1"]
+    return f"{change:+.3f} macro-F1 (version {before['version']}, {before['model']}, {before['protocol']})"
+
+
+def decisions(settings: params.Params) -> dict[str, str]:
+    """Return, by task, what was decided and why."""
+    told = {task: outcome_of(task) for task in settings.tasks}
+    return {task: sentence(outcome) for task, outcome in told.items() if outcome}
+
+
+def standing(settings: params.Params) -> dict[str, str]:
+    """Return, by task, who serves where there was nothing to decide."""
+    champions = {task: outcome_of(task).get("champion") for task in settings.tasks}
+    return {
+        task: f"nothing to decide, version {one['version']} ({one['model']}) serves" if one else "no champion"
+        for task, one in champions.items()
+    }
+
+
+def publish_decisions(settings: params.Params) -> None:
+    """Put the decisions on the run's page."""
+    rows = "".join(f"| {model_name(task)} | {said} |\n" for task, said in decisions(settings).items())
+    create_markdown_artifact(
+        f"| model | decision |\n| --- | --- |\n{rows}", key="promotion", description="Who serves, and why"
+    )
+
+
+def publish(settings: params.Params, evaluated: Sequence[tuple[str, str]]) -> None:
+    """Put scores, links and the pictures of the models evaluated in this run on the run's page.
+
+    Parameters
+    ----------
+    settings
+        The run's parameters.
+    evaluated
+        Task and model of each evaluation that really ran.
+    """
+    create_markdown_artifact(metrics_table(settings), key="metrics", description="Scores of every model")
+    runs = {f"{task}, {name}": _run_of(task, name) for task, name in evaluated}
+    _publish_links({shown: links.run(*run) for shown, run in runs.items() if run})
+    for (task, name), run in zip(evaluated, runs.values(), strict=True):
+        if run:
+            create_image_artifact(
+                links.picture(run[1], "plots/confusion.png"),
+                key=f"confusion-{task}-{name}",
+                description=f"Confusion of {name} on the test tracks, {task}",
+            )
+
+
+def _run_of(task: str, name: str) -> tuple[str, str] | None:
+    """Return the MLflow experiment and run of a model of the workspace; None if the store has none."""
+    from pipeline import tracking
+
+    run_id = tracking.find_run(task, read_json(card_path(task, name))["weights_sha256"])
+    if run_id is None:
+        return None
+    return tracking.configure().get_run(run_id).info.experiment_id, run_id
+
+
+def _publish_links(runs: dict[str, str]) -> None:
+    """Put what belongs to the run, and lies elsewhere, on its page."""
+    pages = {
+        "report of all models": links.page("/report/"),
+        "data checks in detail": links.page("/data_docs/"),
+        "all models in MLflow": links.mlflow("/#/experiments"),
+    }
+    pages |= {f"{shown} in MLflow": url for shown, url in runs.items()}
+    lines = "".join(f"* [{shown}]({url})\n" for shown, url in pages.items())
+    create_markdown_artifact(lines, key="links", description="Report, data checks, MLflow runs")
+
+
+def publish_failure(stage: str, message: str) -> None:
+    """Put a failed stage's own words (of a failed check: the rows) on the run's page."""
+    fenced = message.replace("```", "'''")
+    details = f"[Data checks in detail]({links.page('/data_docs/')})"
+    text = f"**{stage}** stopped the run.\n\n```\n{fenced}\n```\n\n{details}\n"
+    create_markdown_artifact(text, key="failure", description=f"Why {stage} stopped the run")

@@ -1,0 +1,59 @@
+"""Why a stage did not end well, and whether trying again may help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR
+
+_TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
+_EXITED: Final = re.compile(r"exited with (-?\d+)")
+_KILLED: Final = (-9, 137)  # what the kernel does to a process when memory runs out
+
+# DVC's two locks, TensorFlow's and Python's words for "no memory left".
+_PASSING: Final = re.compile(
+    r"Unable to acquire lock|is busy, it is being blocked by|ResourceExhaustedError|OOM when allocating"
+    r"|CUDA_ERROR_OUT_OF_MEMORY|MemoryError"
+)
+
+
+class StageError(Exception):
+    """A stage failed for a reason that stays: bad data, a failed check, a wrong parameter, a bug."""
+
+
+class InfrastructureError(StageError):
+    """A stage failed for a reason that passes: a lock is held, memory ran out, a server is away."""
+
+
+def failure(stage: str, code: int, lines: Sequence[str]) -> StageError:
+    """Return the error that a stage's exit code and output amount to.
+
+    Parameters
+    ----------
+    stage
+        Its name.
+    code
+        Exit code of DVC; the stage's own is in its last words.
+    lines
+        What both printed.
+    """
+    text = "\n".join(lines)
+    own = _EXITED.search(text)
+    code = int(own[1]) if own else code
+    message = f"{stage}: {_explanation(lines)}"
+    if code == EXIT_TRY_LATER or code in _KILLED:
+        return InfrastructureError(message)
+    if code != EXIT_USER_ERROR and _PASSING.search(text):
+        return InfrastructureError(message)
+    return StageError(message)
+
+
+def _explanation(lines: Sequence[str]) -> str:
+    """Return what follows ``error:`` (findings are listed below it), else the last lines."""
+    spoken = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    start = next((n for n, line in enumerate(spoken) if line.startswith("error: ")), None)
+    if start is None:
+        return "\n".join(lines[-_TAIL:])
+    return "\n".join(spoken[start:]).removeprefix("error: ").strip()

@@ -1,0 +1,154 @@
+"""``make up``, ``make down``, ``make status``: the servers and the flows under supervisord, on loopback.
+
+Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080). Databases, if not SQLite in the
+project: ``PREFECT_API_DATABASE_CONNECTION_URL`` and ``CMG_MLFLOW_STORE`` (docs/team.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from pipeline.errors import CmgError, run_main
+
+LOGS: Final = Path("logs")
+CONFIGURATION: Final = Path("flows/supervisord.conf")
+PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080"}
+_DOWN_SECONDS: Final = 90
+
+
+def environment() -> dict[str, str]:
+    """Return what the configuration and the programs read, beside our own environment."""
+    ports = {name: os.environ.get(name, default) for name, default in PORTS.items()}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    ours = {
+        "CMG_BIN": str(Path(sys.executable).parent),
+        "CMG_MLFLOW_URL": urls["MLFLOW_PORT"],
+        "CMG_PAGES_URL": urls["PAGES_PORT"],
+        "CMG_MLFLOW_STORE": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
+        "PREFECT_API_URL": f"{urls['PREFECT_PORT']}/api",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    return os.environ | ports | ours
+
+
+def _local_store() -> str:
+    return f"sqlite:///{Path('mlruns/mlflow.db').resolve().as_posix()}"
+
+
+def addresses() -> str:
+    """Return one line a page."""
+    values = environment()
+    return "\n".join(
+        [
+            f"Prefect   http://127.0.0.1:{values['PREFECT_PORT']}",
+            f"MLflow    {values['CMG_MLFLOW_URL']}",
+            f"Report    {values['CMG_PAGES_URL']}/report/",
+            f"Data Docs {values['CMG_PAGES_URL']}/data_docs/",
+        ]
+    )
+
+
+def supervisor() -> psutil.Process | None:
+    """Return this project's supervisor; None if it does not run."""
+    told = _control("pid")
+    try:
+        return psutil.Process(int(told.stdout)) if told.returncode == 0 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _control(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "supervisor.supervisorctl", "--configuration", str(CONFIGURATION)]
+    return subprocess.run(
+        [*command, *arguments], env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def require_free_ports() -> None:
+    """Raise `CmgError` if another program listens on one of the ports."""
+    for name in PORTS:
+        port = int(environment()[name])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise CmgError(
+                    f"expected port {port} to be free, received one in use. "
+                    f"Stop what uses it, or choose another: make up {name}={port + 100}."
+                ) from None
+
+
+def up(*, detach: bool) -> None:
+    """Become the supervisor; detached, return once it has started."""
+    if supervisor():
+        raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
+    require_free_ports()
+    _make_store()
+    LOGS.mkdir(exist_ok=True)
+    print(addresses(), flush=True)
+    print(f"logs in {LOGS}/; " + ("make down stops all" if detach else "Ctrl-C stops all"), flush=True)
+    stay = [] if detach else ["--nodaemon", "--silent"]
+    command = [sys.executable, "-m", "supervisor.supervisord", *stay, "--configuration", str(CONFIGURATION)]
+    os.execve(sys.executable, command, environment())
+
+
+def _make_store() -> None:
+    """Create MLflow's database before its server and a training both try to."""
+    elsewhere = {"CMG_MLFLOW_STORE", "MLFLOW_TRACKING_URI"} & set(os.environ)
+    if elsewhere or Path("mlruns/mlflow.db").exists():
+        return
+    from pipeline import tracking
+
+    tracking.configure()
+
+
+def down() -> None:
+    """Stop everything and return when it has ended."""
+    running = supervisor()
+    if running is None:
+        print("nothing runs")
+        return
+    _control("shutdown")
+    try:
+        running.wait(_DOWN_SECONDS)
+    except psutil.TimeoutExpired:
+        raise CmgError(
+            f"expected all to stop within {_DOWN_SECONDS} s, but some go on. See {LOGS}/."
+        ) from None
+    print("stopped")
+
+
+def status() -> None:
+    """Print what runs, and where."""
+    told = _control("status")
+    if supervisor() is None:
+        print("nothing runs; make up starts all")
+        return
+    print(told.stdout + addresses())
+
+
+def main() -> None:
+    """Start, stop or show the services."""
+    parser = argparse.ArgumentParser(prog="python -m flows.services", description=main.__doc__)
+    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("--detach", action="store_true", help="with up: return, and run in the background")
+    args = parser.parse_args()
+    if args.action == "up":
+        up(detach=args.detach)
+    elif args.action == "down":
+        down()
+    else:
+        status()
+
+
+if __name__ == "__main__":
+    run_main(main)

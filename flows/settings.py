@@ -1,0 +1,71 @@
+"""Parameters that hold for one retrain only: written into ``params.yaml``, and taken back at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pipeline import files, params
+from pipeline.errors import ParamsError
+from pipeline.sources import library
+
+# While it exists, params.yaml holds a retrain's values and this file the user's own.
+_KEPT: Final = library.CACHE / "retrain" / "params.yaml"
+_LENT: Final = library.CACHE / "retrain" / "lent.yaml"
+_OVERLAY: Final = library.CACHE / "retrain" / "overrides.json"
+
+
+def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"train.batch_size": 8}`` into ``{"train": {"batch_size": 8}}``."""
+    out: dict[str, Any] = {}
+    for key, value in dotted.items():
+        *above, last = key.split(".")
+        section = out
+        for name in above:
+            section = section.setdefault(name, {})
+            _require_section(section, key)
+        section[last] = value
+    return out
+
+
+def _require_section(section: Any, key: str) -> None:
+    if not isinstance(section, dict):
+        raise ParamsError(f"overrides: expected {key} or a part of it, received both. Give one of them.")
+
+
+@contextmanager
+def lent(overrides: Mapping[str, Any]) -> Iterator[params.Params]:
+    """Overlay ``params.yaml`` within the block; yield all parameters.
+
+    A killed retrain leaves its values behind: the next one puts the user's own back first.
+
+    Raises
+    ------
+    ParamsError
+        A key is unknown or a value not allowed; ``params.yaml`` is as it was.
+    """
+    take_back()
+    if not overrides:
+        yield params.read()
+        return
+    overlay = nested(overrides)
+    files.write_text(_KEPT, params.PARAMS_FILE.read_text(encoding="utf-8"))
+    try:
+        files.write_json(_OVERLAY, overlay)  # every JSON is YAML
+        params.apply_preset(_OVERLAY)
+        files.write_text(_LENT, params.PARAMS_FILE.read_text(encoding="utf-8"))
+        yield params.read()
+    finally:
+        take_back()
+
+
+def take_back() -> None:
+    """Put the user's own ``params.yaml`` back, unless it was edited meanwhile: that edit stays."""
+    if not _KEPT.exists():
+        return
+    now = params.PARAMS_FILE.read_text(encoding="utf-8")
+    if not _LENT.exists() or _LENT.read_text(encoding="utf-8") == now:
+        files.write_text(params.PARAMS_FILE, _KEPT.read_text(encoding="utf-8"))
+    _LENT.unlink(missing_ok=True)
+    _KEPT.unlink()

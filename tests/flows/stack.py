@@ -1,0 +1,170 @@
+"""A tiny project with all that ``make up`` starts, really running: for tests of schedules and faults."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import requests
+
+from tests.project import Project
+
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(happens: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Return what ``happens`` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := happens()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.5)
+    return found
+
+
+@dataclass
+class Stack:
+    """The servers and the flows of one project, on ports of their own.
+
+    Parameters
+    ----------
+    project
+        The tiny project.
+    settings
+        More of the services' environment.
+    """
+
+    project: Project
+    settings: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, str] = field(
+        default_factory=lambda: {
+            name: str(free_port()) for name in ("PREFECT_PORT", "MLFLOW_PORT", "PAGES_PORT")
+        }
+    )
+    supervisor: subprocess.Popen[str] | None = None
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.ports['PREFECT_PORT']}/api"
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {
+            key: value
+            for key, value in self.project.environment.items()
+            if not key.startswith(("PREFECT_", "PYTEST_"))
+        }
+        return kept | self.ports | self.settings | {"PREFECT_API_URL": self.api}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", *arguments]
+
+    def start(self) -> None:
+        """Start as ``make up`` does, and wait until the flows are served."""
+        log = (self.project.root / "up.log").open("w")
+        self.supervisor = subprocess.Popen(
+            self.command("flows.services", "up"),
+            cwd=self.project.root,
+            env=self.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        )
+        wait_until(self._is_serving, 180, "the deployments are served")
+
+    def _is_serving(self) -> bool:
+        assert self.supervisor is not None
+        assert self.supervisor.poll() is None, (self.project.root / "up.log").read_text()
+        try:
+            return {"weekly", "on-demand"} <= {one["name"] for one in self.post("/deployments/filter", {})}
+        except requests.ConnectionError:
+            return False
+
+    def stop(self, sent: int = signal.SIGTERM) -> None:
+        """Stop as Ctrl-C or SIGTERM does, and wait for the end."""
+        assert self.supervisor is not None
+        self.supervisor.send_signal(sent)
+        self.supervisor.wait(90)
+
+    def control(self, *arguments: str) -> None:
+        """Stop or start one of the programs."""
+        command = self.command("supervisor.supervisorctl", "--configuration", "flows/supervisord.conf")
+        values = self.environment | {"CMG_BIN": "", "CMG_MLFLOW_STORE": ""}
+        subprocess.run(
+            [*command, *arguments], cwd=self.project.root, env=values, check=True, capture_output=True
+        )
+
+    def processes(self, containing: str = "") -> list[psutil.Process]:
+        """Return the processes that work in the project's folder and have ``containing`` in their command."""
+        found = []
+        for one in psutil.process_iter():
+            try:
+                if one.cwd() == str(self.project.root) and containing in " ".join(one.cmdline()):
+                    found.append(one)
+            except psutil.Error:  # it has ended meanwhile
+                continue
+        return found
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = requests.post(self.api + path, json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def get(self, path: str) -> Any:
+        answer = requests.get(self.api + path, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return self.get(f"/deployments/name/retrain/{name}")
+
+    def retrain(self, *, deployment: str = "on-demand", **parameters: Any) -> str:
+        """Ask for a run as the UI's button does; return its id."""
+        path = f"/deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        return self.post(path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
+
+    def state(self, run: str) -> dict[str, Any]:
+        return self.get(f"/flow_runs/{run}")["state"]
+
+    def finish(self, run: str, seconds: float = 400) -> dict[str, Any]:
+        """Return a run's last state."""
+
+        def last() -> dict[str, Any] | None:
+            state = self.state(run)
+            return state if state["type"] in FINAL else None
+
+        return wait_until(last, seconds, f"run {run} ends; flows.log:\n{self.log()}")
+
+    def log(self) -> str:
+        return "\n".join((self.project.root / "logs/flows.log").read_text().splitlines()[-60:])
+
+    def tasks(self, run: str) -> dict[str, str]:
+        """Return the states of a run's tasks by name."""
+        found = self.post("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
+        return {one["name"]: one["state"]["name"] for one in found}
+
+    def run_logs(self, run: str) -> str:
+        rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})
+        return "\n".join(row["message"] for row in rows)
+
+    def artifacts(self, run: str) -> dict[str, str]:
+        found = self.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        return {one["key"]: str(one["data"]) for one in found}

@@ -1,0 +1,71 @@
+"""The tables on a run's page, from files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import artifacts, links
+from pipeline import evaluate, files, params
+from pipeline.promote import OUTCOME
+
+
+def put_metrics(task: str, name: str, *, accuracy: float, macro_f1: float, leaky: bool = False) -> None:
+    track = {"accuracy": accuracy, "accuracy_ci": [accuracy - 0.1, accuracy + 0.1], "macro_f1": macro_f1}
+    values = {"protocol": "seed" if leaky else "artist", "leaky": leaky, "test": {"track": track}}
+    files.write_json(evaluate.metrics_path(task, name), values)
+
+
+def version(number: str, macro_f1: float) -> dict[str, Any]:
+    return {"version": number, "model": "cnn64", "protocol": "artist", "metrics": {"macro_f1": macro_f1}}
+
+
+@pytest.fixture
+def chosen(workspace: Path, settings: params.Params) -> params.Params:
+    put_metrics("genre", "lenet5", accuracy=0.5, macro_f1=0.45)
+    return settings.model_copy(update={"tasks": ["genre"], "models": ["lenet5"]})
+
+
+def put_outcome(**values: Any) -> None:
+    files.write_json(OUTCOME, {"genre": values})
+
+
+def test_first_model_has_nothing_to_be_compared_with(chosen: params.Params) -> None:
+    row = artifacts.metrics_table(chosen).splitlines()[2]
+    assert "no champion before" in row
+    assert "| 0.500 | 0.400 to 0.600 | 0.450 |" in row
+
+
+@pytest.mark.parametrize(("before", "shown"), [(0.40, "+0.050"), (0.50, "-0.050")])
+def test_change_is_against_the_champion_before_the_run(
+    chosen: params.Params, before: float, shown: str
+) -> None:
+    put_outcome(before=version("3", before), champion=version("4", 0.45), promoted=True, reason="r")
+    row = artifacts.metrics_table(chosen).splitlines()[2]
+    assert f"{shown} macro-F1 (version 3, cnn64, artist)" in row
+
+
+def test_leaky_protocol_is_marked(chosen: params.Params) -> None:
+    put_metrics("genre", "lenet5", accuracy=0.9, macro_f1=0.9, leaky=True)
+    assert "seed (leaky)" in artifacts.metrics_table(chosen)
+
+
+def test_decision_is_told_with_its_reason(chosen: params.Params) -> None:
+    assert artifacts.decisions(chosen) == {}
+    put_outcome(promoted=True, reason="better", candidate=version("4", 0.5))
+    assert artifacts.decisions(chosen) == {"genre": "promoted version 4: better"}
+    put_outcome(promoted=False, reason="it is worse", candidate=version("5", 0.2), champion=version("4", 0.5))
+    assert artifacts.decisions(chosen) == {"genre": "kept champion, because it is worse"}
+    assert artifacts.standing(chosen) == {"genre": "nothing to decide, version 4 (cnn64) serves"}
+
+
+def test_links_follow_where_the_pages_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert links.run("1", "abc") == "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    monkeypatch.setenv("CMG_MLFLOW_URL", "https://mlflow.example/")
+    monkeypatch.setenv("CMG_PAGES_URL", "https://pages.example")
+    assert links.picture("abc", "plots/a b.png") == (
+        "https://mlflow.example/get-artifact?path=plots%2Fa+b.png&run_uuid=abc"
+    )
+    assert links.page("/report/") == "https://pages.example/report/"

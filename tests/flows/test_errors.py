@@ -1,0 +1,61 @@
+"""What a stage's last words amount to: mend it, or try again."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.errors import InfrastructureError, StageError, failure
+
+DVC_SAYS = "ERROR: failed to reproduce 'labels': failed to run: python -m pipeline.labels, exited with {}"
+LOCKED = (
+    "ERROR: Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly."
+)
+BUSY = "ERROR: '/p/data' is busy, it is being blocked by:\n  (PID 7): dvc repro"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (["error: expected a server, received none.", DVC_SAYS.format(75)], 255),
+        ([DVC_SAYS.format(-9)], 255),
+        ([DVC_SAYS.format(137)], 255),
+        ([LOCKED], 255),
+        (BUSY.splitlines(), 255),
+        (["OOM when allocating tensor with shape[16,64]", DVC_SAYS.format(1)], 255),
+    ],
+)
+def test_what_passes_is_an_infrastructure_error(lines: list[str], code: int) -> None:
+    assert isinstance(failure("labels", code, lines), InfrastructureError)
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (["error: line 7: expected a known mood, received MemoryError", DVC_SAYS.format(2)], 255),
+        (["KeyError: 'rms'", DVC_SAYS.format(1)], 255),
+        (["error: params.yaml is not YAML"], 2),
+        ([], 1),
+    ],
+)
+def test_what_stays_is_not_tried_again(lines: list[str], code: int) -> None:
+    found = failure("labels", code, lines)
+    assert isinstance(found, StageError)
+    assert not isinstance(found, InfrastructureError)
+
+
+def test_a_failed_check_keeps_every_row_it_names_and_drops_what_went_before() -> None:
+    lines = [
+        "Running stage 'labels':",
+        "error: data/mood_labels.csv: 2 rows",
+        "  line 3: Gloomy",
+        "  line 9: Glum",
+    ]
+    message = str(failure("labels", 255, [*lines, DVC_SAYS.format(2)]))
+    assert message == "labels: data/mood_labels.csv: 2 rows\n  line 3: Gloomy\n  line 9: Glum"
+
+
+def test_a_bug_shows_its_last_lines() -> None:
+    lines = [f"frame {number}" for number in range(50)] + ["KeyError: 'rms'"]
+    message = str(failure("train", 255, lines))
+    assert message.endswith("KeyError: 'rms'")
+    assert "frame 10" not in message

@@ -1,0 +1,31 @@
+"""The static pages, and what they must not give away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from flows import pages
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("secret: 1")
+    return TestClient(pages.build())
+
+
+def test_report_is_served_and_is_the_front_page(client: TestClient) -> None:
+    assert client.get("/report/").status_code == 404
+    folder = Path("artifacts/report")
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text("<h1>scores</h1>")
+    assert "scores" in client.get("/report/").text
+    assert "scores" in client.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/params.yaml", "/report/../params.yaml", "/report/..%2f..%2fparams.yaml"])
+def test_nothing_else_of_the_project_is_served(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404

@@ -1,0 +1,205 @@
+"""Scheduled retrains with everything real: server, schedule, stages, faults, restart."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests import project as projects
+from tests.flows.stack import Stack, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+LAST = ("register", "promote", "report")
+ALL = {"data.dvc", "catalog", "labels", "spectrogram", "split@mood", "train@mood-lenet5"} | {
+    "evaluate@mood-lenet5",
+    *LAST,
+}
+ENDLESS = {
+    "models": ["cnn64"],
+    "overrides": {"train.models.cnn64": {"epochs": 5000, "learning_rate": 0.001, "patience": 5000}},
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    project = projects.make(tmp_path_factory.mktemp("stack"), {"tasks": ["mood"], "models": ["lenet5"]})
+    running = Stack(project)
+    running.start()
+    yield running
+    running.stop()
+    assert not running.processes()
+
+
+@pytest.fixture
+def told(stack: Stack) -> Iterator[list[dict[str, str]]]:
+    """Receive what the project's notification posts."""
+    received: list[dict[str, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    stack.project.run(
+        "env",
+        f"PREFECT_API_URL={stack.api}",
+        *stack.command("flows.notifications", "--webhook", f"http://127.0.0.1:{server.server_port}/"),
+    )
+    yield received
+    server.shutdown()
+
+
+def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
+    weekly = stack.deployment("weekly")
+    (standing,) = weekly["schedules"]
+    assert standing["active"]
+    assert standing["schedule"] == {"cron": "0 3 * * 1", "timezone": "UTC", "day_or": True}
+    path = f"/deployments/{weekly['id']}/schedules"
+    (short,) = stack.post(
+        path, [{"schedule": {"interval": 3600, "anchor_date": in_seconds(20)}, "active": True}]
+    )
+    rule = {
+        "deployments": {"id": {"any_": [weekly["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING", "COMPLETED"]}}},
+    }
+    (run,) = wait_until(lambda: stack.post("/flow_runs/filter", rule), 120, "the schedule starts a run")
+    assert run["auto_scheduled"]
+    state = stack.finish(run["id"])
+    requests.delete(f"{stack.api}{path}/{short['id']}", timeout=30).raise_for_status()
+    assert state["type"] == "COMPLETED", state
+    assert "mood: promoted version 1: there was no champion" in state["message"]
+    tasks = stack.tasks(run["id"])
+    assert set(tasks) == ALL
+    assert {name for name, shown in tasks.items() if shown == "Cached"} <= {"data.dvc"}
+    artifacts = stack.artifacts(run["id"])
+    assert {"metrics", "promotion", "links", "progress-train-mood-lenet5"} <= set(artifacts)
+    picture = requests.get(artifacts["confusion-mood-lenet5"], timeout=30)
+    assert picture.content.startswith(b"\x89PNG")
+    assert "/#/experiments/" in artifacts["links"]
+
+
+def in_seconds(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+
+def test_logs_of_a_stage_are_in_its_task(stack: Stack) -> None:
+    (run,) = stack.post("/flow_runs/filter", {"limit": 1})
+    logs = stack.run_logs(run["id"])
+    assert "Epoch 1/2" in logs
+    assert "12 tracks, 12 spectrograms computed" in logs
+
+
+def test_unchanged_pipeline_is_cached_throughout_and_takes_seconds(stack: Stack) -> None:
+    asked = time.monotonic()
+    run = stack.retrain()
+    assert stack.finish(run)["message"] == "mood: nothing to decide, version 1 (lenet5) serves. 0 stages ran."
+    assert time.monotonic() - asked < 60  # the runner looks every ten seconds, and imports
+    assert stack.get(f"/flow_runs/{run}")["total_run_time"] <= 30
+    assert stack.tasks(run) == dict.fromkeys(ALL, "Cached")
+
+
+def test_models_of_a_retrain_lie_under_one_finished_run(stack: Stack) -> None:
+    code = (
+        "from pipeline import tracking; mlflow = tracking.configure()\n"
+        "runs = mlflow.search_runs(experiment_names=['mood'], output_format='list')\n"
+        "(parent,) = [run for run in runs if run.data.tags.get('kind') == 'retrain']\n"
+        "assert parent.info.status == 'FINISHED', parent.info.status\n"
+        "assert 'promoted version 1' in parent.data.tags['decision']\n"
+        "children = [run for run in runs if run.data.tags.get('mlflow.parentRunId') == parent.info.run_id]\n"
+        "model = next(run for run in children if run.data.tags.get('model') == 'lenet5')\n"
+        "assert 'test.track.accuracy' in model.data.metrics\n"
+        "assert model.inputs.dataset_inputs[0].dataset.name\n"
+        "assert {'dvc_lock_sha256', 'data_md5', 'protocol', 'leaky', 'device'} <= set(model.data.tags)\n"
+    )
+    stack.project.run(sys.executable, "-c", code)
+
+
+def test_together_one_runs_and_the_others_wait_or_are_cancelled_with_a_reason(stack: Stack) -> None:
+    first = stack.retrain(overrides={"promote.margin": 0.01})
+    second = stack.retrain(overrides={"promote.margin": 0.02})
+    scheduled = [stack.retrain(deployment="weekly") for _ in range(2)]
+    assert stack.finish(first)["type"] == "COMPLETED"
+    assert stack.finish(second)["type"] == "COMPLETED"
+    ends = [stack.finish(run) for run in scheduled]
+    assert sorted(one["type"] for one in ends) == ["CANCELLED", "COMPLETED"]
+    (cancelled,) = [one for one in ends if one["type"] == "CANCELLED"]
+    assert "concurrency limit" in cancelled["message"]
+    assert stack.project.would_run() in ([], ["promote"])  # the lock is whole; margins came and went
+    assert "margin: 0.0 " in (stack.project.root / "params.yaml").read_text()
+
+
+def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: list[dict[str, str]]) -> None:
+    path = stack.project.root / "data/mood_labels.csv"
+    sound = path.read_text()
+    path.write_text(sound + "blues.00000,Gloomy,dora,2024-03-06T10:00:00Z\n")
+    line = f"line {len(path.read_text().splitlines())}"
+    run = stack.retrain()
+    state = stack.finish(run)
+    path.write_text(sound)
+    assert state["type"] == "FAILED"
+    assert line in state["message"]
+    assert "Gloomy" in state["message"]
+    tasks = stack.tasks(run)
+    assert tasks["labels"] == "Failed"  # once: a failed check is not tried again
+    assert not {"spectrogram", "train@mood-lenet5"} & set(tasks)
+    assert line in stack.artifacts(run)["failure"]
+    (message,) = wait_until(lambda: told, 60, "the notification arrives")
+    assert "retrain failed" in message["subject"]
+    assert line in message["text"]
+    assert run in message["text"]
+    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+
+
+def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
+    """Start a training of CNN-64 that would take days; return the run and its processes."""
+    run = stack.retrain(**ENDLESS)
+    wait_until(lambda: "Epoch 2/5000" in stack.run_logs(run), 180, "CNN-64 trains")
+    training = stack.processes("pipeline.train")
+    assert training
+    return run, training
+
+
+def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -> None:
+    run, _ = train_endlessly(stack)
+    started = time.monotonic()
+    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    stack.post(f"/flow_runs/{run}/set_state", cancelling)
+    wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
+    wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
+    print(f"cancelled after {time.monotonic() - started:.1f} s")
+    assert stack.finish(run, 60)["type"] == "CANCELLED"
+    assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
+    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+
+
+def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
+    run, _ = train_endlessly(stack)
+    stack.stop()
+    wait_until(lambda: not stack.processes(), 20, "no process is left")
+    stack.start()
+    assert all(one["active"] for one in stack.deployment("weekly")["schedules"])
+    upcoming = {
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        "deployments": {"name": {"any_": ["weekly"]}},
+    }
+    assert wait_until(
+        lambda: stack.post("/flow_runs/filter", upcoming), 90, "the next scheduled run is shown"
+    )
+    assert stack.state(run)["type"] in ("CANCELLED", "CRASHED")
+    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
