@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from prefect.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 
+from flows.deployments import wait_for_server
 from pipeline.errors import CmgError, run_main
 
 NAME: Final = "tell when a run fails"
@@ -68,7 +69,7 @@ def _automation(action: SendNotification) -> AutomationCore:
         posture=Posture.Reactive,
         threshold=1,
     )
-    return Automation(
+    return AutomationCore(
         name=NAME,
         description="Made by flows/notifications.py.",
         trigger=trigger,
@@ -83,6 +84,7 @@ def main() -> None:
     by.add_argument("--webhook", metavar="URL", help="post subject and text there as JSON")
     by.add_argument("--block", metavar="TYPE/NAME", help="a notification block of the Prefect server")
     args = parser.parse_args()
+    wait_for_server(0)
     notify_by(webhook(args.webhook) if args.webhook else args.block)
     print(f"automation {NAME!r} is active")
 

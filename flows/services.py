@@ -35,6 +35,7 @@ def environment() -> dict[str, str]:
         "CMG_MLFLOW_STORE": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
         "PREFECT_API_URL": f"{urls['PREFECT_PORT']}/api",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # for language models; a dozen processes
     }
     return os.environ | ports | ours
 

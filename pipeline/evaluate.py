@@ -178,7 +178,7 @@ def open_run(task: str, facts: dict[str, Any]) -> AbstractContextManager[Any]:
     if run_id:
         return tracking.resume(task, run_id)
     tags = train.tags_of(facts) | {"weights_sha256": facts["weights_sha256"]}
-    return tracking.run(task, f"{facts['model']} · {facts['protocol']}", tags)
+    return tracking.run(task, f"{task} · {facts['model']} · {facts['protocol']}", tags)
 
 
 def log(metrics: dict[str, Any], facts: dict[str, Any]) -> None:

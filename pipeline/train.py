@@ -261,7 +261,7 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
     valid = select(assigned, table, "valid", soft=soft)
     print(f"{task}-{name}: {len(rows)} training rows, {len(valid)} validation rows, on {device}")
     protocol = str(assigned["protocol"].iloc[0])
-    with tracking.run(task, f"{name} · {protocol}", {"device": device}):
+    with tracking.run(task, f"{task} · {name} · {protocol}", {"device": device}):
         import mlflow
 
         _log_params(settings, name)

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from tests.project import Project
 
@@ -33,6 +35,14 @@ def wait_until(happens: Callable[[], Any], seconds: float, what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.5)
     return found
+
+
+def _session() -> requests.Session:
+    """Return a session that tries again where SQLite is busy, as Prefect's own client does."""
+    session = requests.Session()
+    again = Retry(6, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5, connect=0)
+    session.mount("http://", HTTPAdapter(max_retries=again))
+    return session
 
 
 @dataclass
@@ -124,12 +134,12 @@ class Stack:
         return found
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = requests.post(self.api + path, json=body, timeout=30)
+        answer = _session().post(self.api + path, json=body, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
     def get(self, path: str) -> Any:
-        answer = requests.get(self.api + path, timeout=30)
+        answer = _session().get(self.api + path, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
@@ -142,7 +152,7 @@ class Stack:
         return self.post(path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
 
     def state(self, run: str) -> dict[str, Any]:
-        return self.get(f"/flow_runs/{run}")["state"]
+        return self.get(f"/flow_runs/{run}")["state"] or {"type": "none yet"}
 
     def finish(self, run: str, seconds: float = 400) -> dict[str, Any]:
         """Return a run's last state."""

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests import project as projects
+from tests.flows import browser
 from tests.flows.stack import Stack, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -203,3 +204,23 @@ def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
     )
     assert stack.state(run)["type"] in ("CANCELLED", "CRASHED")
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
+def test_a_browser_shows_schedule_graph_artifacts_comparison_and_champion(stack: Stack) -> None:
+    prefect = stack.api.removesuffix("/api")
+    rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
+    run = max(stack.post("/flow_runs/filter", rule), key=lambda one: one["total_run_time"])["id"]
+    body = {"experiment_ids": ["1", "2"], "filter": "attributes.run_name LIKE '%artist%'"}
+    found = requests.post(f"{stack.mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()["runs"]
+    models = [one["info"]["run_id"] for one in found]
+    experiments = sorted({one["info"]["experiment_id"] for one in found})
+    assert len(models) >= 2
+    with browser.page() as opened:
+        browser.deployments(opened, prefect)
+        browser.next_run(opened, prefect, stack.deployment("weekly")["id"])
+        browser.flow_run(opened, prefect, run)
+        browser.artifacts(opened, prefect, run)
+        browser.compare(opened, stack.mlflow, experiments, models)
+        browser.registry(opened, stack.mlflow, "mood-classifier")

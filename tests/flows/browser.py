@@ -1,0 +1,123 @@
+"""A real Chromium, and the pages that a user of the flows looks at.
+
+``python -m tests.flows.browser FOLDER`` photographs them at what ``make up`` serves: docs/screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str | None:
+    """Return where Chromium is; None if it is not installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def page(*, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """Open an empty page in a new Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        opened.set_default_timeout(30_000)
+        yield opened
+        browser.close()
+
+
+def deployments(opened: Page, prefect: str) -> None:
+    """Show the deployments with their next runs."""
+    opened.goto(f"{prefect}/deployments")
+    opened.get_by_text("weekly", exact=True).first.wait_for()
+
+
+def next_run(opened: Page, prefect: str, deployment: str) -> None:
+    """Show a deployment with its schedule and its next runs."""
+    opened.goto(f"{prefect}/deployments/deployment/{deployment}")
+    opened.get_by_text("Upcoming").first.click()
+    opened.get_by_text("Scheduled for").first.wait_for()
+
+
+def flow_run(opened: Page, prefect: str, run: str) -> None:
+    """Show a run with the graph of its tasks."""
+    opened.goto(f"{prefect}/runs/flow-run/{run}")
+    opened.get_by_text("Artifacts").first.wait_for()
+
+
+def artifacts(opened: Page, prefect: str, run: str) -> None:
+    """Show what a run left on its page."""
+    flow_run(opened, prefect, run)
+    opened.get_by_text("Artifacts", exact=True).first.click()
+    opened.get_by_text("Scores of every model").first.wait_for()
+
+
+def compare(opened: Page, mlflow: str, experiments: list[str], runs: list[str]) -> None:
+    """Show MLflow's comparison of runs."""
+    ids, chosen = (str(one).replace("'", '"').replace(" ", "") for one in (experiments, runs))
+    opened.goto(f"{mlflow}/#/compare-runs?runs={chosen}&experiments={ids}")
+    opened.get_by_text("test.track.accuracy", exact=True).first.wait_for()
+
+
+def registry(opened: Page, mlflow: str, name: str) -> None:
+    """Show a registered model's versions and aliases."""
+    opened.goto(f"{mlflow}/#/models/{name}")
+    opened.get_by_text("champion").first.wait_for()
+
+
+def dismiss(opened: Page) -> None:
+    """Close what MLflow shows to a first visitor."""
+    opened.keyboard.press("Escape")
+    for name in ("Close", "Close Assistant", "Dismiss"):
+        for button in opened.get_by_role("button", name=name).all():
+            button.click()
+    opened.wait_for_timeout(1000)
+
+
+def main() -> None:
+    """Photograph every page into the folder named on the command line."""
+    folder = Path(sys.argv[1])
+    prefect = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api").removesuffix("/api")
+    mlflow = os.environ.get("CMG_MLFLOW_URL", "http://127.0.0.1:5000")
+    rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
+    found = requests.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()
+    run = max(found, key=lambda one: one["total_run_time"])["id"]
+    weekly = requests.get(f"{prefect}/api/deployments/name/retrain/weekly", timeout=30).json()
+    body = {"experiment_ids": ["1", "2"], "filter": "attributes.run_name LIKE '%artist%'", "max_results": 4}
+    runs = requests.post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()["runs"]
+    ids = [one["info"]["run_id"] for one in runs]
+    views = {
+        "deployments": lambda opened: deployments(opened, prefect),
+        "schedule": lambda opened: next_run(opened, prefect, weekly["id"]),
+        "flow-run": lambda opened: flow_run(opened, prefect, run),
+        "artifacts": lambda opened: artifacts(opened, prefect, run),
+        "compare": lambda opened: compare(opened, mlflow, ["1", "2"], ids),
+        "registry": lambda opened: registry(opened, mlflow, "genre-classifier"),
+    }
+    with page() as opened:
+        for name, show in views.items():
+            show(opened)
+            dismiss(opened)
+            opened.wait_for_timeout(3000)
+            opened.screenshot(path=folder / f"{name}.png")
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
