@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import Any, Final
 
+import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
@@ -21,6 +22,9 @@ from pipeline.errors import UnavailableError, run_main
 
 TIMEZONE: Final = "UTC"
 WEEKLY: Final = "0 3 * * 1"  # Mondays at three, when nobody needs the machine
+_LOOK_SECONDS: Final = 10
+_SILENCES: Final = 3
+_END_SECONDS: Final = 20
 _SERVER_SECONDS: Final = 120  # a first start migrates a new database
 
 
@@ -85,12 +89,41 @@ class StoppableRunner(Runner):
 
 
 async def serve(served: list[RunnerDeployment]) -> None:
-    """Register deployments and run what is due, until terminated."""
+    """Register deployments and run what is due, until terminated or left alone by the server.
+
+    Raises
+    ------
+    UnavailableError
+        The server went away.
+    """
     # Schedules stay active while the runner is down: a restart must not pause what a user has set up.
     runner = StoppableRunner(pause_on_shutdown=False)
     for one in served:
         await runner.aadd_deployment(one)
-    await runner.start()
+    tasks = {asyncio.create_task(runner.start()), asyncio.create_task(_watch_server())}
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.wait(rest, timeout=_END_SECONDS)
+    for task in done:
+        task.result()
+
+
+async def _watch_server() -> None:
+    """Raise `UnavailableError`, after ending the runs, once the server has been silent for half a minute.
+
+    Prefect's runner goes on without it, but by then it has given up listening for cancellations, for good.
+    The supervisor starts it anew.
+    """
+    silent = 0
+    async with get_client() as client:
+        while silent < _SILENCES:
+            await asyncio.sleep(_LOOK_SECONDS)
+            silent = silent + 1 if await client.api_healthcheck() else 0
+        address = client.api_url
+    for run in psutil.Process().children():
+        run.terminate()
+    raise UnavailableError(f"expected the Prefect server at {address} to answer, received silence. Start it.")
 
 
 def main() -> None:

