@@ -7,22 +7,24 @@ next scheduled one is cancelled, the next one asked for waits, and both say so i
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any, Final
 
 import psutil
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 
 from flows.retrain import ensure_limits, retrain
-from pipeline.errors import UnavailableError, run_main
+from pipeline.errors import EXIT_TRY_LATER, UnavailableError, run_main
 
 TIMEZONE: Final = "UTC"
 WEEKLY: Final = "0 3 * * 1"  # Mondays at three, when nobody needs the machine
 _LOOK_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 5
 _SILENCES: Final = 3
 _END_SECONDS: Final = 20
 _SERVER_SECONDS: Final = 120  # a first start migrates a new database
@@ -89,41 +91,42 @@ class StoppableRunner(Runner):
 
 
 async def serve(served: list[RunnerDeployment]) -> None:
-    """Register deployments and run what is due, until terminated or left alone by the server.
-
-    Raises
-    ------
-    UnavailableError
-        The server went away.
-    """
+    """Register deployments and run what is due, until terminated or left alone by the server."""
     # Schedules stay active while the runner is down: a restart must not pause what a user has set up.
     runner = StoppableRunner(pause_on_shutdown=False)
     for one in served:
         await runner.aadd_deployment(one)
-    tasks = {asyncio.create_task(runner.start()), asyncio.create_task(_watch_server())}
-    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
-    await asyncio.wait(rest, timeout=_END_SECONDS)
-    for task in done:
-        task.result()
+    watch = asyncio.create_task(_watch_server())
+    await runner.start()
+    watch.cancel()
 
 
 async def _watch_server() -> None:
-    """Raise `UnavailableError`, after ending the runs, once the server has been silent for half a minute.
+    """End the runs and this process once the server has been silent for half a minute.
 
-    Prefect's runner goes on without it, but by then it has given up listening for cancellations, for good.
-    The supervisor starts it anew.
+    Prefect's runner would go on, but by then it has given up listening for cancellations, for good. It does
+    not end by itself either, since that takes the server's word: the supervisor starts it anew.
     """
     silent = 0
     async with get_client() as client:
         while silent < _SILENCES:
             await asyncio.sleep(_LOOK_SECONDS)
-            silent = silent + 1 if await client.api_healthcheck() else 0
+            silent = 0 if await _answers(client) else silent + 1
         address = client.api_url
-    for run in psutil.Process().children():
+    runs = psutil.Process().children()
+    for run in runs:
         run.terminate()
-    raise UnavailableError(f"expected the Prefect server at {address} to answer, received silence. Start it.")
+    await asyncio.to_thread(psutil.wait_procs, runs, _END_SECONDS)
+    print(f"error: expected the Prefect server at {address} to answer, received silence.", flush=True)
+    os._exit(EXIT_TRY_LATER)
+
+
+async def _answers(client: PrefectClient) -> bool:
+    """Return whether the server answers within five seconds; the client itself would try for minutes."""
+    try:
+        return await asyncio.wait_for(client.api_healthcheck(), _ANSWER_SECONDS) is None
+    except TimeoutError:
+        return False
 
 
 def main() -> None:

@@ -131,6 +131,7 @@ def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     start_long_training(stack)
     stack.control("stop", "prefect")
     wait_until(lambda: not stack.processes("pipeline.train"), 180, "the training ends without its server")
+    wait_until(lambda: "received silence" in stack.log(), 60, "the runner ends, to be started anew")
     stack.control("start", "prefect")
     wait_until(lambda: answers(f"{stack.api}/health"), 60, "Prefect is back")
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
