@@ -18,10 +18,12 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 
+from flows.label_intake import label_intake
 from flows.retrain import ensure_limits, retrain
 from pipeline.errors import EXIT_TRY_LATER, UnavailableError, run_main
 
 TIMEZONE: Final = "UTC"
+NIGHTLY: Final = "0 1 * * *"
 WEEKLY: Final = "0 3 * * 1"  # Mondays at three, when nobody needs the machine
 _LOOK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 5
@@ -56,7 +58,14 @@ def deployments(schedule: Schedule | None = None) -> list[RunnerDeployment]:
         description="Retrain now, with parameters of your choice.",
         tags=["on-demand"],
     )
-    return [weekly, on_demand]
+    nightly: Any = label_intake.to_deployment(
+        "nightly",
+        schedule=Cron(NIGHTLY, timezone=TIMEZONE),
+        concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
+        description="Check and merge the label files in inbox/labels; retrain when enough tracks are new.",
+        tags=["scheduled", "labels"],
+    )
+    return [weekly, on_demand, nightly]
 
 
 def wait_for_server(seconds: float = _SERVER_SECONDS) -> None:

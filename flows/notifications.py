@@ -1,4 +1,4 @@
-"""Who is told when a run fails, crashes, takes too long, or stops at a data check.
+"""Who is told when a run fails, crashes, takes too long, stops at a data check, or new labels are rejected.
 
 ``python -m flows.notifications --webhook URL`` posts ``{"subject": …, "text": …}`` there;
 ``--block sendgrid-email/ops`` uses a notification block made in the Prefect UI (e-mail, Slack, Teams, …).
@@ -17,11 +17,12 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 
 from flows.deployments import wait_for_server
+from flows.label_intake import REJECTED
 from pipeline.errors import CmgError, run_main
 
 NAME: Final = "tell when a run fails"
 _BLOCK: Final = "run-failures"
-_EVENTS: Final = ("Failed", "Crashed", "TimedOut")
+_EVENTS: Final = ("Failed", "Crashed", "TimedOut", REJECTED)
 _SUBJECT: Final = "{{ flow.name }} {{ flow_run.state.name | lower }}: {{ flow_run.name }}"
 _BODY: Final = "{{ flow_run.state.message }}\n\n{{ flow_run | ui_url }}"
 

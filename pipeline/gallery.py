@@ -86,6 +86,28 @@ def _results(axes: Axes, task: str, points: list[Point], chance: float) -> None:
     axes.set_axisbelow(True)
 
 
+def label_history(rejected: list[float], alpha: list[float]) -> bytes:
+    """Draw the quality of new labels over the intakes.
+
+    Parameters
+    ----------
+    rejected
+        Share of each intake's rows that was rejected, 0 to 1.
+    alpha
+        Krippendorff's alpha of all labels after each intake, at most 1; may be NaN.
+    """
+    figure, (above, below) = new_figure(7.4, 3.4, nrows=2, sharex=True)
+    numbers = range(1, len(rejected) + 1)
+    above.bar(numbers, [100 * share for share in rejected], color="#bf8700", width=0.6)
+    above.set(ylabel="rows rejected, %", ylim=(0, None))
+    below.plot(numbers, alpha, "o-", color="#1f6feb")
+    below.set(ylabel="agreement (alpha)", xlabel="intake", xticks=list(numbers)[:: 1 + len(numbers) // 20])
+    for axes in (above, below):
+        axes.grid(axis="y", color="#eaeef2")
+        axes.set_axisbelow(True)
+    return _png(figure)
+
+
 def examples(labels: pd.DataFrame, classes: list[str]) -> dict[str, str]:
     """Return a track for each class that has one: the one most agreed upon, then the first by id.
 

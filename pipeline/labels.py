@@ -1,8 +1,9 @@
 """Stage ``labels``: annotations become one soft label a track and task.
 
-``artifacts/labels/<task>.csv`` has a row for every labelled, usable track: ``track_id``, the majority
-``label``, ``n_labels``, ``agreement`` (the majority's share) and a ``p_<class>`` column for each class,
-the share of the annotations that chose it. The order of these columns is the order of the classes.
+``artifacts/labels/<task>.csv`` has a row for every labelled, usable track: ``track_id``, the winning
+``label``, ``n_labels``, ``agreement`` (the share of the annotations that chose it) and a ``p_<class>`` column
+for each class: how far it is the track's, by ``labels.aggregation``. The order of these columns is the order
+of the classes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from pipeline import catalog, params
+from pipeline import aggregation, agreement, catalog, params
 from pipeline.errors import DataError, run_main
 from pipeline.files import write_csv, write_json
 from pipeline.quality.findings import Finding, stop_on_critical
@@ -21,8 +22,6 @@ from pipeline.taxonomy import MOODS, TASKS, canonical_mood
 
 MOOD_LABELS: Final = Path("data/mood_labels.csv")
 FINDINGS: Final = Path("artifacts/labels/findings.json")
-
-_DIGITS: Final = 6
 
 
 def path_of(task: str) -> Path:
@@ -41,51 +40,27 @@ def shares(labels: pd.DataFrame) -> np.ndarray:
     return chosen / chosen.sum(axis=1, keepdims=True)
 
 
-def aggregate(annotations: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Turn annotations into one row a track.
-
-    Parameters
-    ----------
-    annotations
-        Columns ``track_id``, ``label`` (one of ``classes``) and ``weight`` (above 0).
-    classes
-        All classes, also those nobody chose.
-
-    Returns
-    -------
-    pd.DataFrame
-        The contract's columns, sorted by track; of equally frequent labels the first of ``classes`` wins.
-    """
-    table = annotations.pivot_table(
-        index="track_id", columns="label", values="weight", aggfunc="sum", fill_value=0.0, observed=True
-    ).reindex(columns=list(classes), fill_value=0.0)
-    share = table.div(table.sum(axis=1), axis=0)
-    out = pd.DataFrame(
-        {
-            "label": share.idxmax(axis=1),
-            "n_labels": annotations.groupby("track_id").size().reindex(share.index),
-            "agreement": share.max(axis=1).round(_DIGITS),
-        }
-    )
-    return pd.concat([out, share.round(_DIGITS).add_prefix("p_")], axis=1).sort_index().reset_index()
-
-
 def genre_labels(tracks: pd.DataFrame) -> pd.DataFrame:
     """Return the genre folders as labels; the classes are the folders found, sorted."""
     annotations = tracks[["track_id"]].assign(label=tracks["genre"], weight=1.0)
-    return aggregate(annotations, tuple(sorted(tracks["genre"].unique())))
+    return aggregation.aggregate(annotations, tuple(sorted(tracks["genre"].unique())))
 
 
-def mood_labels(annotations: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
-    """Return the usable tracks' moods; ``confidence`` (1 to 3; blank counts as 2) weighs an annotation."""
+def mood_labels(
+    annotations: pd.DataFrame, tracks: pd.DataFrame, method: params.Aggregation = "share"
+) -> pd.DataFrame:
+    """Return the usable tracks' moods.
+
+    ``confidence`` (1 to 3; blank counts as 2) weighs an annotation where ``method`` is ``share``; the other
+    methods do not look at it.
+    """
     wanted = annotations[annotations["track_id"].isin(tracks["track_id"])]
     weight = pd.Series(1.0, index=wanted.index)
     if "confidence" in wanted:
         stated = pd.to_numeric(wanted["confidence"], errors="coerce")
         weight = stated.where(stated.isin((1, 2, 3)), 2.0).astype(float)
-    labelled = wanted[["track_id"]].assign(label=wanted["mood"].map(canonical_mood), weight=weight)
-    labelled = labelled[labelled["label"].notna()]
-    return aggregate(labelled, MOODS)
+    labelled = wanted.assign(label=wanted["mood"].map(canonical_mood), weight=weight)
+    return aggregation.aggregate(labelled[labelled["label"].notna()], MOODS, method)
 
 
 def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Finding]]:
@@ -111,10 +86,10 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
         annotations, known_tracks=set(tracks["track_id"]), settings=settings, docs=catalog.DATA_DOCS
     )
     stop_on_critical(found, where=str(MOOD_LABELS))
-    moods = mood_labels(annotations, tracks[tracks["usable"]])
+    moods = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
     if moods.empty:
         raise DataError(f"{MOOD_LABELS}: expected moods of usable tracks, received none for any of them.")
-    return moods, found
+    return moods, found + agreement.findings(annotations)
 
 
 def empty(classes: tuple[str, ...]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ PARAMS_FILE = Path("params.yaml")
 Task = Literal["genre", "mood"]
 ModelName = Literal["lenet5", "cnn64"]
 Protocol = Literal["artist", "fault_filtered", "track", "seed"]
+Aggregation = Literal["share", "majority", "dawid_skene"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -50,6 +51,21 @@ LabelCheck = Literal[
     "confidence",
     "unique_annotation",
     "labels_per_class",
+]
+IntakeCheck = Literal[
+    "schema",
+    "cell_size",
+    "known_track",
+    "known_mood",
+    "date_format",
+    "future_date",
+    "confidence",
+    "spelling",
+    "duplicate",
+    "conflict",
+    "same_answer",
+    "class_shift",
+    "extra_columns",
 ]
 Severity = Literal["critical", "warning"]
 
@@ -81,10 +97,24 @@ class CatalogParams(Section):
 
 
 class LabelsParams(Section):
-    """Thresholds of the label checks; see ``pipeline.quality.labels``."""
+    """How annotations become labels, see ``pipeline.aggregation``; thresholds of their checks."""
 
+    aggregation: Aggregation
     min_labels_per_class: NotNegative
     severity: dict[LabelCheck, Severity]
+
+
+class IntakeParams(Section):
+    """Sane sizes and thresholds of new labels; see ``pipeline.quality.intake``."""
+
+    max_rows: Positive
+    max_megabytes: Positive
+    max_cell: Positive
+    same_answer_rows: Annotated[int, Field(ge=2)]
+    shift_rows: Positive
+    shift_distance: Share
+    shift_p_value: OpenShare
+    severity: dict[IntakeCheck, Severity]
 
 
 class SpectrogramParams(Section):
@@ -165,6 +195,7 @@ class Params(Section):
     models: Annotated[list[ModelName], Field(min_length=1)]
     catalog: CatalogParams
     labels: LabelsParams
+    intake: IntakeParams
     spectrogram: SpectrogramParams
     split: SplitParams
     train: TrainParams

@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline import catalog, evaluate, gallery, labels, params, record, register, spectrogram, split
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, write_text
+from pipeline.sources import library as sources
 
 Row = dict[str, Any]
 
@@ -39,6 +40,8 @@ REPORTED: Final[tuple[Row, ...]] = (
     {"task": "mood", "model": "cnn64", "accuracy": 0.6644, "log_loss": 2.0630, "rows": 900},
 )
 
+HISTORY: Final = sources.DATA / sources.HISTORY_FILE
+INTAKES_SHOWN: Final = 30  # the latest
 ROWS_SHOWN: Final = 8  # of a finding
 TRACKS_SHOWN: Final = 40  # of the tracks that are not used
 
@@ -89,6 +92,21 @@ def mood_rows(table: pd.DataFrame) -> list[Row]:
         agreement = float(won["agreement"].mean()) if len(won) else None
         rows.append({"name": name, "tracks": len(won), "agreement": agreement, "share": float(share)})
     return rows
+
+
+def history() -> Row:
+    """Return every intake of labels, oldest first, and their picture; None for it where there was none."""
+    numbers = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
+    table = pd.read_csv(_there(HISTORY), dtype=str, keep_default_na=False)
+    table = table.astype(dict.fromkeys(numbers, int))
+    table["rejected_share"] = table["rejected"] / table["rows"].clip(lower=1)
+    table["alpha"] = pd.to_numeric(table["alpha"], errors="coerce")
+    if table.empty:
+        return {"rows": [], "picture": None}
+    content = gallery.label_history(table["rejected_share"].tolist(), table["alpha"].tolist())
+    said = f"Share of rows rejected, and agreement afterwards, over {len(table)} intakes of labels."
+    table["alpha"] = table["alpha"].astype(object).where(table["alpha"].notna(), None)
+    return {"rows": table.to_dict("records"), "picture": picture(content, said)}
 
 
 def result_rows(task: str, measured: list[Row], recorded: list[Row]) -> list[Row]:
@@ -214,6 +232,7 @@ def context(settings: params.Params) -> Row:
         "model_names": MODELS,
         "library": library(tracks),
         "genres": genre_rows(tracks),
+        "history": history(),
         "moods": mood_rows(labels.read("mood")) if "mood" in settings.tasks else [],
         "unused": unused.to_dict("records"),
         "findings": {
@@ -226,6 +245,7 @@ def context(settings: params.Params) -> Row:
         "notes": notes(dataset["name"], list(PROTOCOLS)),
         "leaky_protocols": split.LEAKY,
         "rows_shown": ROWS_SHOWN,
+        "intakes_shown": INTAKES_SHOWN,
         "tracks_shown": TRACKS_SHOWN,
     }
 

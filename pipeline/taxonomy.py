@@ -33,6 +33,20 @@ MOODS: Final = (
     "Other",
 )
 
+# What pulls one way and what the other; the moods without an opposite have what is missing from them.
+POLES: Final = {
+    "NegativeButHopeful": ("negative", "hopeful"),
+    "RelaxButEnergetic": ("relaxed", "energetic"),
+    "TotallyPositive": ("positive", "no shadow"),
+    "TotallyNegative": ("negative", "no relief"),
+    "PositiveButVoid": ("positive", "void"),
+    "CalmButEpic": ("calm", "epic"),
+    "InsecureButInessential": ("insecure", "inessential"),
+    "ConcernedButLight": ("concerned", "light"),
+    "CalmButWarm": ("calm", "warm"),
+    "Other": ("none fits", "several fit"),
+}
+
 # The report's own files spell it so.
 MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
 

@@ -1,4 +1,4 @@
-"""Annotations become soft labels: majority, ties, confidence, spellings, classes nobody chose."""
+"""The stage: confidence, spellings, classes nobody chose, tracks left out, and how it is aggregated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ import pytest
 
 from pipeline import catalog, files, labels, params
 from pipeline.errors import DataError, QualityError
+from pipeline.params import Aggregation
 from pipeline.taxonomy import MOODS
 
 if TYPE_CHECKING:
     from conftest import Library
-
-CLASSES = ("c", "a", "b")
-
-
-def annotate(*rows: tuple[str, str] | tuple[str, str, float]) -> pd.DataFrame:
-    full = [(*row, 1.0)[:3] for row in rows]
-    return pd.DataFrame(full, columns=["track_id", "label", "weight"])
 
 
 def moods_of(*rows: tuple[str, ...], columns: str = "track_id mood") -> pd.DataFrame:
@@ -28,58 +22,22 @@ def moods_of(*rows: tuple[str, ...], columns: str = "track_id mood") -> pd.DataF
     return labels.mood_labels(table, pd.DataFrame({"track_id": ["t1", "t2"]}))
 
 
-def test_the_majority_wins() -> None:
-    table = labels.aggregate(annotate(("t1", "a"), ("t1", "b"), ("t1", "b"), ("t0", "c")), CLASSES)
-    assert list(table.columns) == ["track_id", "label", "n_labels", "agreement", "p_c", "p_a", "p_b"]
-    assert table.to_dict("records") == [
-        {"track_id": "t0", "label": "c", "n_labels": 1, "agreement": 1.0, "p_c": 1.0, "p_a": 0.0, "p_b": 0.0},
-        {
-            "track_id": "t1",
-            "label": "b",
-            "n_labels": 3,
-            "agreement": 0.666667,
-            "p_c": 0.0,
-            "p_a": 0.333333,
-            "p_b": 0.666667,
-        },
-    ]
-
-
-@pytest.mark.parametrize(("chosen", "winner"), [("ba", "a"), ("abc", "c"), ("bcbc", "c"), ("bbaca", "a")])
-def test_of_equals_the_first_class_wins(chosen: str, winner: str) -> None:
-    table = labels.aggregate(annotate(*(("t1", one) for one in chosen)), CLASSES)
-    assert table["label"].tolist() == [winner]
-
-
-def test_the_order_of_annotations_does_not_matter() -> None:
-    rows = [("t2", "a"), ("t1", "b"), ("t2", "c"), ("t1", "a"), ("t1", "a")]
-    pd.testing.assert_frame_equal(
-        labels.aggregate(annotate(*rows), CLASSES), labels.aggregate(annotate(*reversed(rows)), CLASSES)
-    )
-
-
-def test_weights_count() -> None:
-    table = labels.aggregate(annotate(("t1", "a", 3.0), ("t1", "b", 1.0), ("t1", "b", 1.0)), CLASSES)
-    assert table.loc[0, ["label", "n_labels", "agreement", "p_b"]].tolist() == ["a", 3, 0.6, 0.4]
-
-
-def test_soft_labels_sum_to_one() -> None:
-    rng = np.random.default_rng(0)
-    rows = [(f"t{rng.integers(40)}", CLASSES[rng.integers(3)], float(rng.integers(1, 4))) for _ in range(300)]
-    table = labels.aggregate(annotate(*rows), CLASSES)
-    shares = labels.shares(table)
-    assert shares.dtype == np.float32
-    assert shares.shape == (len(table), 3)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
-    winner = [labels.classes_of(table).index(one) for one in table["label"]]
-    np.testing.assert_allclose(shares[np.arange(len(table)), winner], shares.max(axis=1), atol=1e-5)
-    np.testing.assert_allclose(table["agreement"], shares.max(axis=1), atol=1e-5)
-
-
 def test_classes_nobody_chose_are_kept_in_order() -> None:
     table = moods_of(("t1", "Other"))
     assert labels.classes_of(table) == list(MOODS)
     assert labels.shares(table).tolist() == [[0.0] * 9 + [1.0]]
+
+
+@pytest.mark.parametrize("method", ["majority", "dawid_skene"])
+def test_confidence_weighs_shares_only(method: Aggregation) -> None:
+    table = pd.DataFrame(
+        {"track_id": "t1", "mood": ["Other", "CalmButEpic", "CalmButEpic"], "annotator": ["ann", "bob", "cy"]}
+    ).assign(confidence=["3", "1", "1"])
+    tracks = pd.DataFrame({"track_id": ["t1"]})
+    assert labels.mood_labels(table, tracks)["label"].tolist() == ["Other"]
+    plain = labels.mood_labels(table.drop(columns="confidence"), tracks, method)
+    pd.testing.assert_frame_equal(labels.mood_labels(table, tracks, method), plain)
+    assert plain["label"].tolist() == ["CalmButEpic"]
 
 
 def test_spellings_of_a_mood_count_as_one() -> None:
@@ -132,7 +90,7 @@ def test_a_table_without_rows_keeps_its_classes(workspace: object) -> None:
     back = labels.read("mood")
     assert back.empty
     assert labels.classes_of(back) == list(MOODS)
-    assert list(back.columns) == list(labels.aggregate(annotate(("t1", MOODS[0])), MOODS).columns)
+    assert list(back.columns) == list(moods_of(("t1", MOODS[0])).columns)
 
 
 @pytest.fixture
@@ -195,3 +153,25 @@ def test_a_mood_let_through_as_a_warning_is_left_out(catalogued: Library, settin
     lenient = settings.labels.model_copy(update={"severity": {"known_mood": "warning"}})
     moods, _ = labels.build_moods(lenient)
     assert moods.loc[0, ["label", "n_labels", "agreement"]].tolist() == ["Other", 1, 1.0]
+
+
+def test_the_parameter_chooses_how_it_is_aggregated(catalogued: Library, settings: params.Params) -> None:
+    tables = {}
+    for method in ("share", "majority", "dawid_skene"):
+        tables[method], _ = labels.build_moods(settings.labels.model_copy(update={"aggregation": method}))
+    assert set(tables["share"]["agreement"]) == set(tables["majority"]["agreement"]) == {0.666667}
+    assert set(labels.shares(tables["majority"]).max(axis=1)) == {1.0}
+    assert (labels.shares(tables["dawid_skene"]).max(axis=1) > 0.9).all(), "cy errs always, and alike"
+
+
+def test_a_mood_nobody_agrees_on_is_a_warning(catalogued: Library, settings: params.Params) -> None:
+    rows = [
+        f"{track},{mood},{who},2024-03-05T14:00:00Z"
+        for track in catalogued.track_ids[:11]
+        for who, mood in (("ann", "Other"), ("bob", "CalmButEpic"), ("cy", "Other"))
+    ]
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at\n" + "\n".join(rows) + "\n")
+    _, found = labels.build_moods(settings.labels)
+    (warning,) = [one for one in found if one.check == "mood_agreement"]
+    assert warning.severity == "warning"
+    assert [mood for mood, _ in warning.rows] == ["Other"], "CalmButEpic has eleven labels: too few to tell"

@@ -98,6 +98,13 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("catalog.min_seconds", 0.0),
         ("catalog.max_clipped", 1.01),
         ("catalog.min_usable", -0.1),
+        ("intake.max_rows", 0),
+        ("intake.max_megabytes", 0),
+        ("intake.max_cell", 0),
+        ("intake.same_answer_rows", 1),
+        ("intake.shift_rows", 0),
+        ("intake.shift_distance", 1.1),
+        ("intake.shift_p_value", 0.0),
         ("spectrogram.n_fft", 8),
         ("spectrogram.hop_length", 0),
         ("split.valid", 0.0),
@@ -124,6 +131,12 @@ def test_a_value_out_of_range_is_named(values: dict[str, Any], key: str, value: 
         ("models", ["lenet6"], r"models\.0: .*'lenet6'"),
         ("split.protocol", "random", r"split\.protocol: .*'artist', 'fault_filtered', 'track' or 'seed'"),
         ("catalog.severity", {"loudness": "critical"}, r"catalog\.severity\.loudness.*'loudness'"),
+        ("intake.severity", {"colour": "critical"}, r"intake\.severity\.colour.*'colour'"),
+        (
+            "labels.aggregation",
+            "mean",
+            r"labels\.aggregation: .*'share', 'majority' or .*'mean'",
+        ),
         ("labels.severity", {"schema": "fatal"}, r"labels\.severity\.schema: .*'fatal'"),
     ],
 )
@@ -160,7 +173,7 @@ def test_settings_that_do_not_fit_together(values: dict[str, Any], key: str, val
 
 def test_every_section_is_frozen(settings: params.Params) -> None:
     found = list(sections(settings))
-    assert len(found) == 11
+    assert len(found) == 12
     for section in found:
         name = next(iter(type(section).model_fields))
         with pytest.raises(ValidationError, match="frozen"):

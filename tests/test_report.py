@@ -23,6 +23,7 @@ from pipeline import (
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_array, write_csv, write_json, write_text
 from pipeline.quality.findings import Finding
+from pipeline.sources import library
 from pipeline.taxonomy import MOODS
 
 REPO = Path(__file__).parents[1]
@@ -112,6 +113,7 @@ def write_project():
     write_json(catalog.DATASET, {"name": "tiny", "synthetic": True, "description": "Made by a test"})
     write_catalogue()
     write_labels()
+    library.write_history(library.DATA)
     rng = np.random.default_rng(1)
     for one in TRACKS:
         write_array(spectrogram.path_of(one), rng.uniform(-80, 0, (3, N_MELS, FRAMES)).astype(np.float16))
@@ -371,3 +373,18 @@ def test_the_comparison_holds_every_model_and_the_report():
         ("LeNet-5 · project report", 0.5911, "leaky"),
         ("CNN-64 · project report", 0.6644, "leaky"),
     ]
+
+
+def test_intakes_of_labels_are_listed_with_their_picture(project, page):
+    assert "New labels over time" not in page
+    rows = [
+        ("monday.csv", "a" * 64, "2024-03-05T14:00:00Z", 120, 118, 2, 1, 3, 7, "0.412300"),
+        ("fault.csv", "b" * 64, "2024-03-06T14:00:00Z", 0, 0, 0, 0, 0, 0, ""),
+    ]
+    write_csv(report.HISTORY, pd.DataFrame(rows, columns=list(library.HISTORY_COLUMNS)))
+    report.main()
+    page = report.PAGE.read_text()
+    assert "New labels over time" in page
+    assert "monday.csv" in page
+    assert "0.412" in page
+    assert "not defined" in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.taxonomy import GTZAN_GENRES, MOOD_ALIASES, MOODS, TASKS, canonical_mood
+from pipeline.taxonomy import GTZAN_GENRES, MOOD_ALIASES, MOODS, POLES, TASKS, canonical_mood
 
 
 def test_ten_of_each() -> None:
@@ -38,3 +38,9 @@ def test_the_reports_own_misspelling() -> None:
 @pytest.mark.parametrize("name", ["", " ", "Happy", "TotallyPositiv", "OtherMood", "123", "Calm", "Ödd"])
 def test_what_is_no_mood(name: str) -> None:
     assert canonical_mood(name) is None
+
+
+def test_every_mood_has_two_poles_of_its_own() -> None:
+    assert tuple(POLES) == MOODS
+    assert len(set(POLES.values())) == len(MOODS)
+    assert all(len({*poles}) == 2 and all(poles) for poles in POLES.values())

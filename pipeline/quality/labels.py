@@ -28,7 +28,7 @@ _ISO_8601: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(
 # Spreadsheets and pandas write whole numbers beside blanks as 2.0.
 _CONFIDENCE: Final = r"^[123](?:\.0+)?$"
 
-_CONTENT_CHECKS: Final = (
+CONTENT_CHECKS: Final = (
     Check(
         name="known_track",
         column="track_id",
@@ -109,15 +109,15 @@ def read(path: Path) -> pd.DataFrame:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            records = list(_records(csv.reader(stream, strict=True), path=path))
+            found = list(records(csv.reader(stream, strict=True), path=path))
     except FileNotFoundError:
         raise DataError(f"expected annotations in {path}, received no such file.") from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, received {error.reason} at byte {error.start}. Save it as UTF-8."
         ) from None
-    _, *header = _checked_header(records, path=path)
-    return pd.DataFrame(records[1:], columns=[LINE, *header]).astype(dict.fromkeys(header, "str"))
+    _, *header = _checked_header(found, path=path)
+    return pd.DataFrame(found[1:], columns=[LINE, *header]).astype(dict.fromkeys(header, "str"))
 
 
 def check_labels(
@@ -141,15 +141,15 @@ def check_labels(
     list of Finding
         The failed checks; rows are named ``line 17``, or by mood for ``labels_per_class``.
     """
-    table = _derived(labels, known_tracks=known_tracks)
-    present = [check for check in _CONTENT_CHECKS if check.column in labels]
-    checks = with_severity((*_schema_checks(labels), *present), settings.severity)
+    table = derived(labels, known_tracks=known_tracks)
+    present = [check for check in CONTENT_CHECKS if check.column in labels]
+    checks = with_severity((*schema_checks(labels), *present), settings.severity)
     found = run(table, checks, name="labels", row="row", docs=docs)
     checks = with_severity([_class_check(settings)], settings.severity)
     return found + run(_tracks_per_mood(table), checks, name="labels_classes", row="mood", docs=docs)
 
 
-def _records(reader: Reader, *, path: Path) -> Iterator[list[str | int]]:
+def records(reader: Reader, *, path: Path) -> Iterator[list[str | int]]:
     """Yield each record after the line it starts on; skip blank lines, refuse ragged ones."""
     line, width = 1, 0
     try:
@@ -190,7 +190,7 @@ def _checked_header(records: list[list[str | int]], *, path: Path) -> list[str |
     return header
 
 
-def _schema_checks(labels: pd.DataFrame) -> list[Check]:
+def schema_checks(labels: pd.DataFrame) -> list[Check]:
     """Return the checks that the required columns are there, and filled in."""
     return [
         Check(
@@ -218,7 +218,7 @@ def _class_check(settings: LabelsParams) -> Check:
     )
 
 
-def _derived(labels: pd.DataFrame, *, known_tracks: Collection[str]) -> pd.DataFrame:
+def derived(labels: pd.DataFrame, *, known_tracks: Collection[str]) -> pd.DataFrame:
     """Return the annotations as the suite reads them: blanks are null, look-ups are done once a value."""
     rows = ("line " + labels[LINE].astype(str)).tolist()
     table = labels.mask(labels == "").assign(row=rows).set_axis(rows)

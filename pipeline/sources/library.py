@@ -1,7 +1,8 @@
 """The data folder: what lies in it, how it is replaced at one stroke, and how DVC comes to version it.
 
 A data folder holds ``gtzan/<genre>/<track_id>.<ext>`` (GTZAN's layout, for other libraries too),
-``mood_labels.csv``, ``index.csv`` (facts known beforehand) and ``dataset.json`` (its name).
+``mood_labels.csv`` and ``label_history.csv`` (a row for every intake of labels), ``index.csv`` (facts known
+beforehand) and ``dataset.json`` (its name).
 """
 
 from __future__ import annotations
@@ -26,10 +27,23 @@ LOCK: Final = "workspace.lock"  # held by whoever changes data/ or runs the stag
 
 AUDIO_FOLDER: Final = "gtzan"
 LABELS_FILE: Final = "mood_labels.csv"
+HISTORY_FILE: Final = "label_history.csv"
 INDEX_FILE: Final = "index.csv"
 DATASET_FILE: Final = "dataset.json"
 
 LABEL_COLUMNS: Final = ("track_id", "mood", "annotator", "labelled_at")
+HISTORY_COLUMNS: Final = (
+    "file",
+    "sha256",
+    "received_at",
+    "rows",
+    "accepted",
+    "rejected",
+    "mended",
+    "annotators",
+    "new_tracks",
+    "alpha",
+)
 INDEX_COLUMNS: Final = (
     "track_id",
     "genre",
@@ -157,12 +171,21 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def write_labels(folder: Path, labels: Path | None) -> None:
-    """Copy a mood-label CSV as it is into a data folder; without one, write its header only."""
+    """Copy a mood-label CSV as it is into a data folder; without one, write its header only.
+
+    The history of intakes beside it begins empty.
+    """
+    write_history(folder)
     if labels is None:
         files.write_text(folder / LABELS_FILE, ",".join(LABEL_COLUMNS) + "\n")
         return
     read_table(labels, columns=LABEL_COLUMNS)
     shutil.copyfile(labels, folder / LABELS_FILE)
+
+
+def write_history(folder: Path) -> None:
+    """Begin an empty history of intakes."""
+    files.write_text(folder / HISTORY_FILE, ",".join(HISTORY_COLUMNS) + "\n")
 
 
 def write_index(folder: Path, index: pd.DataFrame) -> None:

@@ -242,6 +242,7 @@ def write_library(
     written = _write_tracks(folder, round(seconds * synth.SAMPLE_RATE), tracks)
     files.write_csv(folder / library.INDEX_FILE, _index(tracks, written))
     files.write_csv(folder / library.LABELS_FILE, label_tracks(tracks, seed))
+    library.write_history(folder)
     files.write_json(
         folder / library.DATASET_FILE,
         {"name": "sample", "synthetic": True, "description": DESCRIPTION, "seed": seed},

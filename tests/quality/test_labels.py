@@ -24,7 +24,7 @@ def table_of(tmp_path, lines, *, header=HEADER):
 
 
 def check(labels, *, least=1, severity=None):
-    settings = LabelsParams(min_labels_per_class=least, severity=severity or {})
+    settings = LabelsParams(aggregation="share", min_labels_per_class=least, severity=severity or {})
     return check_labels(labels, known_tracks=TRACKS, settings=settings, docs=None)
 
 

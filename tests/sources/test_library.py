@@ -238,6 +238,18 @@ def test_no_labels_leave_a_header(tmp_path: Path) -> None:
     assert (tmp_path / "mood_labels.csv").read_text() == "track_id,mood,annotator,labelled_at\n"
 
 
+def test_the_history_of_intakes_begins_empty(tmp_path: Path) -> None:
+    (tmp_path / "given.csv").write_text("track_id,mood,annotator,labelled_at\n")
+    for labels in (None, tmp_path / "given.csv"):
+        library.write_labels(tmp_path, labels)
+        assert (tmp_path / "label_history.csv").read_text().split(",")[:3] == [
+            "file",
+            "sha256",
+            "received_at",
+        ]
+        (tmp_path / "label_history.csv").unlink()
+
+
 def test_index_has_every_column_sorted(tmp_path: Path) -> None:
     library.write_index(tmp_path, pd.DataFrame({"genre": ["x", "y"], "track_id": ["b", "a"]}))
     assert (tmp_path / "index.csv").read_text().splitlines() == [

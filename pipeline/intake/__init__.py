@@ -1,0 +1,1 @@
+"""New labels: dropped into an inbox, checked, merged into ``mood_labels.csv``; see `inbox.run`."""

@@ -1,0 +1,324 @@
+"""What people drop into the inbox, read into one table: plain CSV, and Label Studio's CSV and JSON exports.
+
+Reading mends what carries no meaning (byte order mark, separators, blanks, ``2,0`` for ``2``) and keeps where
+each row stood. Whether a row is right is not decided here; a file that cannot be read row by row is a
+`FileFaultError`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pandas as pd
+
+from pipeline import audio
+from pipeline.errors import DataError
+from pipeline.quality import labels as store_checks
+from pipeline.taxonomy import canonical_mood
+
+SUFFIXES: Final = (".csv", ".json")
+CONFIDENCE: Final = "confidence"
+COLUMNS: Final = (*store_checks.REQUIRED, CONFIDENCE)
+
+# Label Studio's own columns (label-studio-converter, csv2.py), beside the task's data and the answers.
+_EXPORT_COLUMNS: Final = frozenset(
+    (
+        "id",
+        "annotation_id",
+        "annotator",
+        "created_at",
+        "updated_at",
+        "lead_time",
+        "was_cancelled",
+        "agreement",
+    )
+)
+# Label Studio puts eight random digits before the name of an uploaded file.
+_UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
+_DECIMAL: Final = re.compile(r"^([123])[.,]0*$")
+
+
+class FileFaultError(DataError):
+    """A file that cannot be taken in part: the message says what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one file.
+
+    Parameters
+    ----------
+    rows
+        `COLUMNS` as text, ``""`` where blank; the order is the file's.
+    positions
+        Where each row stood, unique: ``"line 17"``, or ``"task 17, annotation 3"``.
+    dropped
+        The file's other columns, which are not kept.
+    """
+
+    rows: pd.DataFrame
+    positions: list[str]
+    dropped: tuple[str, ...] = ()
+
+
+def read(content: bytes, *, name: str, max_rows: int) -> Batch:
+    """Read a file's content.
+
+    Parameters
+    ----------
+    content
+        The bytes of the file.
+    name
+        Its name; the suffix tells the format.
+    max_rows
+        More rows than this are a fault, found before they are all read.
+
+    Raises
+    ------
+    FileFaultError
+        The suffix is unknown, the text is not UTF-8, the table has no header, a ragged row, no rows or too
+        many, or lacks a column, or the JSON is no Label Studio export.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise FileFaultError(
+            f"{name}: expected a .csv or .json file, received {suffix or 'no suffix'}. Export it as one."
+        )
+    text = _decoded(content, name=name)
+    batch = (_read_csv if suffix == ".csv" else _read_json)(text, name=name, max_rows=max_rows)
+    if batch.rows.empty:
+        raise FileFaultError(
+            f"{name}: expected labels, received none (no rows below the header). Export it anew."
+        )
+    if len(batch.rows) > max_rows:
+        raise FileFaultError(
+            f"{name}: expected at most {max_rows} rows, received more. "
+            "Split the file, or raise intake.max_rows."
+        )
+    return batch
+
+
+def _decoded(content: bytes, *, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFaultError(
+            f"{name}: expected UTF-8 text, received {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from None
+
+
+def _read_csv(text: str, *, name: str, max_rows: int) -> Batch:
+    """Read comma- or semicolon-separated text: our columns, or Label Studio's."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    try:
+        records = list(islice(store_checks.records(reader, path=Path(name)), max_rows + 2))
+    except DataError as error:
+        raise FileFaultError(str(error)) from None
+    header = [_column_name(cell) for cell in records[0][1:]] if records else []
+    _check_header(header, name=name)
+    table = pd.DataFrame(
+        [record[1:] for record in records[1:]], columns=_named(header), dtype="str"
+    )  # (n_rows, n_columns)
+    positions = pd.Series([f"line {record[0]}" for record in records[1:]], dtype="str")
+    return _batch(_without_empty(table, header), positions, name=name)
+
+
+def _delimiter(text: str) -> str:
+    """Return the separator that the header uses more; a comma if neither."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return max(",;", key=header.count)
+
+
+def _column_name(cell: object) -> str:
+    """Return a header cell as the contract spells it: ``" Track ID"`` → ``"track_id"``."""
+    return re.sub(r"[ -]+", "_", str(cell).strip().lower())
+
+
+def _named(header: Sequence[str]) -> list[str]:
+    """Return the header with a name for every column."""
+    return [name or f"column {number}" for number, name in enumerate(header, 1)]
+
+
+def _without_empty(table: pd.DataFrame, header: Sequence[str]) -> pd.DataFrame:
+    """Leave out columns with neither name nor content, which spreadsheets add at the end."""
+    kept = [bool(name) or bool((table.iloc[:, at] != "").any()) for at, name in enumerate(header)]
+    return table.loc[:, kept]
+
+
+def _check_header(header: Sequence[str], *, name: str) -> None:
+    """Raise `FileFaultError` on an empty file, and on a column that is named twice."""
+    if not any(header):
+        raise FileFaultError(
+            f"{name}: expected a header {', '.join(store_checks.REQUIRED)}, received an empty file. "
+            "Export it anew."
+        )
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise FileFaultError(
+            f"{name}: expected each column once, received {', '.join(twice)} twice. Rename one."
+        )
+
+
+def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
+    """Bring a table of text, of ours or of Label Studio's columns, into the one form."""
+    if "labelled_at" not in table and {"created_at", "updated_at"} & set(table):
+        kept = _finished(table)
+        table, positions = _from_export(table[kept]), positions[kept]
+    missing = [column for column in store_checks.REQUIRED if column not in table]
+    if missing:
+        raise FileFaultError(
+            f"{name}: expected the columns {', '.join(store_checks.REQUIRED)}, received {', '.join(table)}; "
+            f"{', '.join(missing)} is missing. Name the columns in line 1."
+        )
+    rows = table.reindex(columns=list(COLUMNS), fill_value="").reset_index(drop=True)
+    rows[CONFIDENCE] = rows[CONFIDENCE].str.replace(_DECIMAL, r"\1", regex=True)
+    dropped = tuple(column for column in table if column not in COLUMNS and column not in _EXPORT_COLUMNS)
+    return Batch(rows, _unique(positions), dropped)
+
+
+def _unique(positions: pd.Series) -> list[str]:
+    """Return the positions; one that stands twice (two exports in one file) gets its number too."""
+    twice = positions.duplicated(keep=False).to_numpy()
+    return [
+        f"{one} (row {number})" if again else one
+        for number, (one, again) in enumerate(zip(positions, twice, strict=True), 1)
+    ]
+
+
+def _finished(table: pd.DataFrame) -> pd.Series:
+    """Tell which rows of an export were not cancelled by their annotator."""
+    if "was_cancelled" not in table:
+        return pd.Series(True, index=table.index)
+    return ~table["was_cancelled"].str.lower().isin(("true", "1"))
+
+
+def _from_export(table: pd.DataFrame) -> pd.DataFrame:
+    """Rename Label Studio's columns: the last change is the time, the audio's file name the track."""
+    times = [column for column in ("updated_at", "created_at") if column in table]
+    labelled_at = table[times[0]].where(table[times[0]] != "", table[times[-1]])
+    table = table.assign(labelled_at=labelled_at)
+    if "track_id" not in table and "audio" in table:
+        table = table.assign(track_id=table["audio"].map(track_of_audio)).drop(columns="audio")
+    choice = None if "mood" in table else _mood_column(table)
+    return table if choice is None else table.rename(columns={choice: "mood"})
+
+
+def _mood_column(table: pd.DataFrame) -> str | None:
+    """Return the one column of which at least half of the answers are moods; None without such."""
+    found = []
+    for column in table.columns.difference([*_EXPORT_COLUMNS, *COLUMNS]):
+        answers = table.loc[table[column] != "", column]
+        known = sum(canonical_mood(answer) is not None for answer in answers)
+        if 0 < len(answers) <= 2 * known:
+            found.append(column)
+    return found[0] if len(found) == 1 else None
+
+
+def track_of_audio(url: str) -> str:
+    """Return the track id that an audio's address in Label Studio stands for.
+
+    >>> track_of_audio("/data/upload/7/1f3a5c7e-blues.00042.au")
+    'blues.00042'
+    >>> track_of_audio("/data/local-files/?d=gtzan/blues/blues.00042.au")
+    'blues.00042'
+    """
+    parts = urlsplit(url)
+    path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
+    name = PurePosixPath(path).name
+    if "/upload/" in path:
+        name = _UPLOADED.sub("", name)
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in audio.SUFFIXES else name
+
+
+def _read_json(text: str, *, name: str, max_rows: int) -> Batch:
+    """Read Label Studio's JSON export: a list of tasks, each with its annotations."""
+    try:
+        tasks = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFaultError(f"{name}: expected JSON, received {error}. Export it anew.") from None
+    if not isinstance(tasks, list):
+        raise FileFaultError(
+            f"{name}: expected a list of tasks, received {type(tasks).__name__}. {_JSON_ADVICE}"
+        )
+    records = list(islice(_annotations(tasks, name=name), max_rows + 1))
+    table = pd.DataFrame(
+        [record for _, record in records],
+        columns=["track_id", "mood", "annotator", "labelled_at", CONFIDENCE],
+    )
+    positions = pd.Series([position for position, _ in records], dtype="str")
+    return _batch(table.astype("str"), positions, name=name)
+
+
+_JSON_ADVICE: Final = "Export the project from Label Studio as JSON (or as CSV)."
+
+
+def _annotations(tasks: Sequence[Any], *, name: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield position and row of every annotation that was not cancelled."""
+    for number, task in enumerate(tasks, 1):
+        annotations = task.get("annotations") if isinstance(task, dict) else None
+        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+            raise FileFaultError(f"{name}, task {number}: expected `data` and `annotations`. {_JSON_ADVICE}")
+        track_id = _track_of_task(task.get("data"))
+        for order, annotation in enumerate(annotations, 1):
+            if not annotation.get("was_cancelled"):
+                position = f"task {task.get('id', number)}, annotation {annotation.get('id', order)}"
+                yield position, {"track_id": track_id} | _row(annotation)
+
+
+def _track_of_task(data: Any) -> str:
+    """Return ``data.track_id``, else what the audio's file name says; blank without either."""
+    if not isinstance(data, dict):
+        return ""
+    audio_url = data.get("audio") or next(
+        (value for value in data.values() if str(value).lower().endswith(audio.SUFFIXES)), ""
+    )
+    return str(data.get("track_id") or track_of_audio(str(audio_url))).strip()
+
+
+def _row(annotation: Mapping[str, Any]) -> dict[str, str]:
+    """Return one annotation's cells but the track."""
+    results = [one for one in annotation.get("result") or [] if isinstance(one, dict)]
+    return {
+        "mood": _answer(results, "mood"),
+        "annotator": _annotator(annotation.get("completed_by")),
+        "labelled_at": str(annotation.get("updated_at") or annotation.get("created_at") or "").strip(),
+        CONFIDENCE: _answer(results, CONFIDENCE),
+    }
+
+
+def _answer(results: Sequence[Mapping[str, Any]], control: str) -> str:
+    """Return the answer to the control of that name; for the mood also of the only unnamed choice.
+
+    Several choices are joined by ``" | "``: no mood is called so, and the row's reason shows them all.
+    """
+    named = [one for one in results if str(one.get("from_name", "")).lower() == control]
+    others = [one for one in results if str(one.get("from_name", "")).lower() != CONFIDENCE]
+    if not named and control == "mood":
+        named = [one for one in others if "choices" in (one.get("value") or {})]
+    values = [value for one in named for value in _values(one.get("value"))]
+    return " | ".join(str(value).strip() for value in values)
+
+
+def _values(value: Any) -> list[Any]:
+    """Return what was chosen or rated."""
+    if not isinstance(value, dict):
+        return []
+    chosen = value.get("choices", value.get("rating", []))
+    return chosen if isinstance(chosen, list) else [chosen]
+
+
+def _annotator(completed_by: Any) -> str:
+    """Return an annotator's e-mail, else the number that Label Studio knows them by."""
+    if isinstance(completed_by, dict):
+        completed_by = completed_by.get("email") or completed_by.get("id")
+    return "" if completed_by is None else str(completed_by).strip()

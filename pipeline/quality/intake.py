@@ -1,0 +1,361 @@
+"""Checks of new mood labels before they join ``mood_labels.csv``: which rows may, and what is odd about them.
+
+Three suites, each over what the one before has left: ``label_intake`` looks at every row by itself,
+``label_intake_repeats`` at rows against earlier rows and the store, ``label_intake_batch`` at the whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from pipeline.quality import labels as store_checks
+from pipeline.quality.findings import Finding
+from pipeline.quality.suites import Check, run, with_severity
+from pipeline.taxonomy import MOODS, canonical_mood
+
+if TYPE_CHECKING:
+    from pipeline.params import IntakeParams
+
+SUITE: Final = "label_intake"
+# Data Docs of so many intakes stay: the index is read whole at every run.
+KEPT_INTAKES: Final = 30
+
+_STEPS: Final = ("", "_repeats", "_batch")
+_KEY: Final = ["track_id", "annotator"]
+_QUOTED: Final = 80  # characters
+# Two computers' clocks may differ by so much.
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+
+_ROW_CHECKS: Final = (
+    Check(
+        name="future_date",
+        column="labelled_at",
+        expected="a time that is not in the future",
+        advice="Correct the time, or the clock of the computer that wrote it.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "future_time"},
+        severity="critical",
+        shown=("labelled_at",),
+    ),
+    Check(
+        name="spelling",
+        column="mood",
+        expected="the taxonomy's spelling",
+        advice="An accepted row is merged in that spelling; nothing to do.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "mended"},
+        shown=("mended",),
+    ),
+)
+
+_REPEAT_CHECKS: Final = (
+    Check(
+        name="duplicate",
+        column="annotator",
+        expected="one answer of an annotator for a track",
+        advice="It is there already; nothing to do.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "repeats"},
+        severity="critical",
+        shown=(*_KEY, "repeats"),
+    ),
+    Check(
+        name="conflict",
+        column="mood",
+        expected="no second, other answer of an annotator for a track",
+        advice="The earlier answer stands; if this one is meant, correct mood_labels.csv.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "contradicts"},
+        severity="critical",
+        shown=(*_KEY, "mood", "contradicts"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks say of a batch.
+
+    Parameters
+    ----------
+    findings
+        Every failed check.
+    reasons
+        Why a row is rejected, by its position; accepted rows are not in it.
+    mended
+        The accepted rows whose spelling was mended, by position.
+    fault
+        Why the whole batch is rejected: a check of the batch is critical, if the parameters want it so.
+    """
+
+    findings: tuple[Finding, ...]
+    reasons: dict[str, str]
+    mended: frozenset[str]
+    fault: str = ""
+
+
+def check_batch(
+    rows: pd.DataFrame,
+    positions: Sequence[str],
+    *,
+    store: pd.DataFrame,
+    known_tracks: Collection[str],
+    now: datetime,
+    settings: IntakeParams,
+    dropped: Sequence[str] = (),
+    docs: Path | None = None,
+    page: str = "",
+) -> Verdict:
+    """Check a batch of labels.
+
+    Parameters
+    ----------
+    rows
+        ``track_id``, ``mood``, ``annotator``, ``labelled_at`` and ``confidence`` as text, blank as ``""``.
+    positions
+        Names of the rows, unique.
+    store
+        What is there already, as `pipeline.quality.labels.read` returns it.
+    known_tracks
+        Ids of the tracks in the library.
+    now
+        The time after which nothing can have been labelled, with its UTC offset.
+    settings
+        Thresholds, and severities by check name; a row is rejected by critical checks only.
+    dropped
+        Columns of the file that are not kept.
+    docs, page
+        Folder of the Data Docs, and what this batch's pages are called beside their suite's name.
+    """
+    table = derived(rows, positions, known_tracks=known_tracks, now=now)
+    found = _run(table, _row_checks(settings), 0, settings, docs, page)
+    sound = table.loc[~table.index.isin(list(_reasons(found)))]
+    found += _run(_with_earlier(sound, store), _REPEAT_CHECKS, 1, settings, docs, page)
+    reasons = _reasons(found)
+    accepted = table.loc[~table.index.isin(list(reasons))]
+    subjects = _subjects(accepted, store, dropped=dropped, settings=settings)
+    whole = _run(subjects, _batch_checks(settings), 2, settings, docs, page)
+    return Verdict(
+        findings=(*found, *whole),
+        reasons=reasons,
+        mended=frozenset(accepted.index[accepted["mended"].notna()]),
+        fault="; ".join(finding.message() for finding in whole if finding.severity == "critical"),
+    )
+
+
+def pages(docs: Path, page: str) -> tuple[str, ...]:
+    """Return the paths of a batch's pages, relative to ``docs``; rows first."""
+    found = (sorted(docs.glob(f"validations/{name}/**/*.html")) for name in _suites(page))
+    return tuple(path.relative_to(docs).as_posix() for several in found for path in several)
+
+
+def _suites(page: str) -> list[str]:
+    """Return the names of a batch's suites; its own, so that its pages outlive the next intake."""
+    return [f"{SUITE}{step}-{page}" for step in _STEPS]
+
+
+def _run(
+    table: pd.DataFrame,
+    checks: Sequence[Check],
+    step: int,
+    settings: IntakeParams,
+    docs: Path | None,
+    page: str,
+) -> list[Finding]:
+    """Run one of the three suites; nothing to look at is nothing found."""
+    if table.empty:
+        return []
+    return run(
+        table, with_severity(checks, settings.severity), name=_suites(page)[step], row="row", docs=docs
+    )
+
+
+def _row_checks(settings: IntakeParams) -> list[Check]:
+    """Return the store's own checks of single rows, and the intake's."""
+    sizes = [
+        Check(
+            name="cell_size",
+            column=column,
+            expected=f"at most {settings.max_cell} characters",
+            advice="Shorten it, or mend the quotes that joined cells.",
+            expectation="ExpectColumnValueLengthsToBeBetween",
+            arguments={"column": column, "max_value": settings.max_cell},
+            severity="critical",
+        )
+        for column in store_checks.REQUIRED
+    ]
+    filled = store_checks.schema_checks(pd.DataFrame(columns=list(store_checks.REQUIRED)))
+    # Repeats have their own suite here: of two equal rows the first is good.
+    content = [check for check in store_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
+    return [*filled, *sizes, *content, *_ROW_CHECKS]
+
+
+def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
+    """Return the checks of annotators and of the whole batch."""
+    return (
+        Check(
+            name="same_answer",
+            column="mood",
+            expected=f"different moods in {settings.same_answer_rows} answers or more of one annotator",
+            advice="Ask whether they listened; take their rows out of mood_labels.csv if not.",
+            expectation="ExpectColumnValuesToBeNull",
+            arguments={"column": "always"},
+            shown=("always",),
+        ),
+        Check(
+            name="class_shift",
+            column="mood",
+            expected=f"the moods' shares within {settings.shift_distance:g} (total variation) of the store's",
+            advice="Make sure that the tracks differ, and not the annotators' idea of the moods.",
+            expectation="ExpectColumnValuesToBeNull",
+            arguments={"column": "shift"},
+            shown=("shift",),
+        ),
+        Check(
+            name="extra_columns",
+            column="header",
+            expected="no columns but the contract's",
+            advice="They are not kept; nothing to do.",
+            expectation="ExpectColumnValuesToBeNull",
+            arguments={"column": "dropped"},
+            shown=("dropped",),
+        ),
+    )
+
+
+def derived(
+    rows: pd.DataFrame, positions: Sequence[str], *, known_tracks: Collection[str], now: datetime
+) -> pd.DataFrame:
+    """Return the rows as the suite reads them, each named by its position."""
+    lines = rows.assign(**{store_checks.LINE: range(len(rows))})
+    table = store_checks.derived(lines, known_tracks=known_tracks)
+    table = table.assign(row=list(positions)).set_axis(list(positions))
+    times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
+    table["future_time"] = table["labelled_at"].where(times > now.astimezone(UTC) + _CLOCK_SKEW)
+    is_mended = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
+    table["mended"] = (table["mood"] + " → " + table["mood_class"]).where(is_mended)
+    return table
+
+
+def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
+    """Return why a row is rejected, by position: column, value, expectation and advice of every check."""
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        for row, value in finding.rows if finding.severity == "critical" else ():
+            said = (
+                f"{finding.column}: {finding.check} expected {finding.expected}, received {_short(value)}. "
+            )
+            reasons.setdefault(row, []).append((said + finding.advice).removesuffix("."))
+    return {row: "; ".join(several) for row, several in reasons.items()}
+
+
+def _short(value: str) -> str:
+    """Return a value as a reason quotes it; the cell itself is kept whole beside it."""
+    return value if len(value) <= _QUOTED else f"{value[:_QUOTED]}… ({len(value)} characters)"
+
+
+def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
+    """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
+    here = sound[[*_KEY, "mood_class"]].assign(where=sound["row"])
+    there = store[_KEY].assign(
+        mood_class=_classes(store["mood"]),
+        where="line " + store[store_checks.LINE].astype(str) + " of mood_labels.csv",
+    )
+    first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
+    earlier = first.reindex(pd.MultiIndex.from_frame(sound[_KEY])).set_axis(sound.index)
+    answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")
+    is_later = earlier["where"] != sound["row"]
+    is_same = earlier["mood_class"] == sound["mood_class"]
+    return sound.assign(
+        repeats=answer.where(is_later & is_same), contradicts=answer.where(is_later & ~is_same)
+    )
+
+
+def _classes(moods: pd.Series) -> pd.Series:
+    """Return moods in the taxonomy's spelling; unknown ones as they are."""
+    return moods.map({name: canonical_mood(name) or name for name in moods.unique()}).astype("str")
+
+
+def _subjects(
+    accepted: pd.DataFrame, store: pd.DataFrame, *, dropped: Sequence[str], settings: IntakeParams
+) -> pd.DataFrame:
+    """Return a row for the batch and one for each of its annotators; columns are null if all is well."""
+    before = store.assign(mood_class=_classes(store["mood"]))
+    whole = pd.DataFrame(
+        {
+            "row": ["the batch"],
+            "always": [None],
+            "shift": [_shift(accepted["mood_class"], before["mood_class"], settings=settings)],
+            "dropped": [", ".join(dropped) or None],
+        }
+    )
+    always = _always(accepted, before, least=settings.same_answer_rows)
+    people = pd.DataFrame({"row": "annotator " + always.index, "always": always.to_numpy()})
+    table = pd.concat([whole, people.assign(shift=None, dropped=None)], ignore_index=True)
+    return table.set_axis(table["row"].tolist()).rename_axis(None)
+
+
+def _always(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.Series:
+    """Return, by annotator of the batch, the one mood of all their answers (``least`` or more); else null."""
+    both = pd.concat([before, accepted])[["annotator", "mood_class"]]
+    both = both[both["annotator"].isin(accepted["annotator"])]
+    people = both.groupby("annotator")["mood_class"].agg(["size", "nunique", "first"])
+    said = people["size"].astype(str) + " answers, all " + people["first"]
+    return said.where((people["nunique"] == 1) & (people["size"] >= least)).astype("object")
+
+
+def _shift(new: pd.Series, before: pd.Series, *, settings: IntakeParams) -> str | None:
+    """Return how far the moods' shares have moved, if that is both much and no chance; else None."""
+    if min(len(new), len(before)) < settings.shift_rows:
+        return None
+    from scipy.stats import chi2_contingency
+
+    counts = pd.DataFrame({"new": new.value_counts(), "before": before.value_counts()}).fillna(0)
+    shares = counts / counts.sum()
+    moved = shares["new"] - shares["before"]
+    distance = 0.5 * float(np.abs(moved).sum())
+    if distance <= settings.shift_distance or len(counts) < 2:
+        return None
+    p_value = float(chi2_contingency(counts.to_numpy()).pvalue)
+    if p_value >= settings.shift_p_value:
+        return None
+    mood = str(moved.abs().idxmax())
+    return (
+        f"{distance:.2f} (chi-square p {p_value:.1g}; {mood} {shares.loc[mood, 'before']:.0%} before, "
+        f"{shares.loc[mood, 'new']:.0%} now)"
+    )
+
+
+def forget_old_pages(docs: Path) -> None:
+    """Delete the Data Docs of all intakes but the latest; their names begin with their time."""
+    from filelock import FileLock
+
+    store = docs.resolve() / ".store"
+    if not store.is_dir():
+        return
+    with FileLock(store / "lock"):
+        names = {path.stem for path in (store / "expectations").glob(f"{SUITE}-*.json")}
+        for name in sorted(names)[:-KEPT_INTAKES]:
+            _forget(docs, store, page=name.removeprefix(f"{SUITE}-"))
+
+
+def _forget(docs: Path, store: Path, *, page: str) -> None:
+    for name in _suites(page):
+        shutil.rmtree(store / "results" / name, ignore_errors=True)
+        shutil.rmtree(docs / "validations" / name, ignore_errors=True)
+        (store / "expectations" / f"{name}.json").unlink(missing_ok=True)
+        (docs / "expectations" / f"{name}.html").unlink(missing_ok=True)
+
+
+def page_name(file: str, now: datetime) -> str:
+    """Return what a batch's pages are called: ``20261105T101500123-batch_3`` (no dots, in order of time)."""
+    stem = "".join(letter if letter.isalnum() else "_" for letter in Path(file).stem)[:40]
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{stem}"

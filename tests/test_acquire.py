@@ -1,0 +1,277 @@
+"""What to label next: uncertain before sure, far before near, typical before odd; columns to fill in."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import (
+    acquire,
+    audio,
+    backend,
+    catalog,
+    evaluate,
+    files,
+    logmel,
+    models,
+    params,
+    promote,
+    register,
+    spectrogram,
+    train,
+)
+from pipeline.errors import ParamsError
+from pipeline.normalise import Normaliser
+from pipeline.taxonomy import MOODS
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Library
+
+LINE = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]])
+FACTS = ["track_id", "path", "genre", "artist", "title"]
+SCORES = ["score", "uncertainty", "diversity", "typicality"]
+COLUMNS = [*FACTS, *SCORES, "mood", "annotator", "labelled_at"]
+
+
+def flags(*positions: int, n: int = 5) -> np.ndarray:
+    return np.isin(np.arange(n), positions)
+
+
+def test_the_farthest_from_the_labelled_comes_first_then_from_the_chosen() -> None:
+    chosen, diversity = acquire.choose(np.ones(5), LINE, flags(0), 4)
+    assert chosen == [4, 2, 1, 3]
+    assert diversity.tolist() == [10, 5, 1, 1]
+
+
+def test_distance_is_the_root_mean_square_over_the_dimensions() -> None:
+    plane = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+    chosen, diversity = acquire.choose(np.ones(3), plane, flags(0, n=3), 2)
+    assert chosen == [1, 2]
+    np.testing.assert_allclose(diversity, [np.sqrt(12.5), np.sqrt(0.5)])
+
+
+def test_what_is_worth_more_may_be_nearer() -> None:
+    chosen, _ = acquire.choose(np.array([0, 1, 1, 1, 0.4]), LINE, flags(0), 2)
+    assert chosen[0] == 3
+    chosen, _ = acquire.choose(np.array([0, 1, 1, 0, 0]), LINE, flags(0), 3)
+    assert set(chosen[:2]) == {1, 2}
+
+
+def test_where_nothing_is_labelled_the_worthiest_comes_first() -> None:
+    chosen, diversity = acquire.choose(np.array([0.1, 0.2, 0.9, 0.2, 0.1]), LINE, flags(), 2)
+    assert chosen == [2, 1], "1 and 3 are as worthy and as far: the first wins"
+    assert diversity[0] == 1
+
+
+def test_a_copy_of_a_labelled_track_is_the_last() -> None:
+    twice = np.array([[0.0], [0.0], [1.0], [2.0]])
+    chosen, diversity = acquire.choose(np.ones(4), twice, flags(0, n=4), 3)
+    assert chosen == [3, 2, 1]
+    assert diversity[-1] == 0
+
+
+@given(
+    n_tracks=st.integers(1, 12),
+    n=st.integers(1, 15),
+    seed=st.integers(0, 99),
+    share=st.sampled_from([0, 0.5, 1]),
+)
+@settings(max_examples=60, deadline=None)
+def test_each_free_track_at_most_once_and_as_many_as_there_are(
+    n_tracks: int, n: int, seed: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    labelled = rng.random(n_tracks) < share
+    before = labelled.copy()
+    chosen, diversity = acquire.choose(rng.random(n_tracks), rng.normal(size=(n_tracks, 3)), labelled, n)
+    assert len(chosen) == len(set(chosen)) == len(diversity) == min(n, int((~labelled).sum()))
+    assert not labelled[chosen].any()
+    np.testing.assert_array_equal(labelled, before)
+
+
+def test_entropy_is_zero_for_one_class_and_one_for_all_alike() -> None:
+    found = acquire.entropy(np.array([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]]))
+    np.testing.assert_allclose(found, [0, 1, 0.5], atol=1e-9)
+
+
+def test_an_outlier_is_less_typical_than_the_others() -> None:
+    rng = np.random.default_rng(0)
+    cloud = np.vstack([rng.normal(size=(40, 3)), [[30, 30, 30]]])
+    typical = acquire.typicality(cloud)
+    assert typical.argmin() == 40
+    assert typical[40] < 0.01
+    assert np.median(typical) == pytest.approx(0.5, abs=1e-6)
+    assert (typical > 0).all()
+    assert (typical <= 1).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 15])
+def test_few_or_equal_tracks_are_typical_without_a_fault(n: int) -> None:
+    assert acquire.typicality(np.zeros((n, 4))).tolist() == [1.0] * n
+
+
+def test_statistics_are_the_bands_means_and_deviations() -> None:
+    decibels = np.zeros((2, 3, 4), np.float16)
+    decibels[:, 1] = -10
+    decibels[0, 2], decibels[1, 2] = -2, 2
+    np.testing.assert_allclose(acquire.statistics(decibels), [0, -10, 0, 0, 0, 2])
+
+
+def test_standardised_columns_have_mean_zero_and_deviation_one_or_are_zero() -> None:
+    raw = np.array([[1.0, 5.0], [3.0, 5.0], [5.0, 5.0]])
+    found = acquire.standardise(raw)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(found.std(axis=0), [1, 0])
+
+
+@pytest.fixture
+def catalogued(library: Library, settings: params.Params, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """The tiny library after the stages catalog and spectrogram; only the blues tracks are labelled."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
+    files.write_csv(catalog.TRACKS, tracks)
+    spectrogram.build_features(tracks, spectrogram.spec_of(settings.spectrogram))
+    keep_labels(library, "blues")
+    return library
+
+
+def keep_labels(library: Library, *genres: str) -> None:
+    table = pd.read_csv(library.labels)
+    files.write_csv(library.labels, table[table["track_id"].str.split(".").str[0].isin(genres)])
+
+
+def put_champion(settings: params.Params) -> None:
+    """Register a real, untrained mood model."""
+    for package in ("pipeline", "serving"):
+        Path(package).symlink_to(ROOT / package)
+    backend.prepare(0)
+    model = models.build("lenet5", (128, 431), len(MOODS))
+    path = train.weights_path("mood", "lenet5")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train.save_weights(model, path)
+    facts = {
+        "task": "mood",
+        "model": "lenet5",
+        "params": model.count_params(),
+        "classes": list(MOODS),
+        "protocol": "artist",
+        "leaky": False,
+        "optimistic": False,
+        "seed": 0,
+        "dataset": {"name": "tiny", "synthetic": True},
+        "spectrogram": {"n_fft": 2048, "hop_length": 512, "n_mels": 128},
+        "normaliser": Normaliser("l2").as_dict(),
+        "seen_tracks": [],
+        "weights_sha256": files.sha256(path),
+    }
+    files.write_json(train.card_path("mood", "lenet5"), facts)
+    scores = {"accuracy": 0.5, "macro_f1": 0.5, "accuracy_ci": [0.1, 0.9]}
+    part = {"n_slices": 1, "n_tracks": 1, "slice": {"accuracy": 0.5}, "track": scores}
+    metrics = facts | dict.fromkeys(("train", "valid", "test"), part)
+    files.write_json(evaluate.metrics_path("mood", "lenet5"), metrics)
+    register.register("mood", ["lenet5"])
+    promote.promote("mood", register.best_of("mood", ["lenet5"]), settings.promote)
+
+
+def test_without_a_champion_diversity_decides_and_a_note_says_so(catalogued: Library) -> None:
+    wanted = acquire.next_tracks(3)
+    assert list(wanted.rows.columns) == COLUMNS
+    assert wanted.n_unlabelled == 8
+    assert len(wanted.rows) == 3
+    assert not wanted.rows["track_id"].str.startswith("blues").any()
+    assert wanted.rows["uncertainty"].isna().all()
+    expected = wanted.rows["diversity"] * wanted.rows["typicality"]
+    np.testing.assert_allclose(wanted.rows["score"], expected, atol=1e-3)
+    assert "No mood champion is registered" in wanted.notes[0]
+    assert "dvc repro" in wanted.notes[0]
+    assert json.loads(json.dumps(wanted.as_dict(), allow_nan=False))["rows"][0]["uncertainty"] is None
+
+
+@pytest.mark.slow
+def test_the_champion_says_how_uncertain_it_is(catalogued: Library, settings: params.Params) -> None:
+    put_champion(settings)
+    wanted = acquire.next_tracks(8)
+    assert wanted.notes == ()
+    network = acquire.champion()
+    assert network.classes == list(MOODS)
+    for row in wanted.rows.itertuples():
+        answer = network.of_audio(catalogued.path_of(row.track_id).read_bytes()).mean(axis=0, keepdims=True)
+        assert row.uncertainty == pytest.approx(acquire.entropy(answer)[0], abs=2e-3)
+        assert row.score == pytest.approx(row.uncertainty * row.diversity * row.typicality, abs=1e-3)
+    assert acquire.next_tracks(8).as_dict() == wanted.as_dict(), "the same every time"
+
+
+def test_features_that_are_not_there_or_are_others_are_computed(catalogued: Library, tmp_path: Path) -> None:
+    track, spec = "pop.00000", logmel.LogMel(2048, 512, 128)
+    path = catalogued.path_of(track)
+    cached = acquire._features(track, path, spec, cached=True)
+    spectrogram.path_of(track).unlink()
+    np.testing.assert_array_equal(acquire._features(track, path, spec, cached=True), cached)
+    other = acquire._features(track, path, logmel.LogMel(1024, 512, 64), cached=False)
+    assert other.shape == (1, 64, 1 + audio.SLICE_SAMPLES // 512)
+
+
+def test_once_all_are_labelled_second_opinions_are_wanted(catalogued: Library) -> None:
+    rows = [f"{track},Other,ann,2024-03-05T14:00:00Z" for track in catalogued.track_ids]
+    rows += [f"{track},Other,bob,2024-03-05T14:00:00Z" for track in catalogued.track_ids[2:6]]
+    rows += [f"{track},CalmButEpic,bob,2024-03-05T14:00:00Z" for track in catalogued.track_ids[6:]]
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at\n" + "\n".join(rows) + "\n")
+    wanted = acquire.next_tracks(4)
+    fewest, disputed = list(catalogued.track_ids[:2]), list(catalogued.track_ids[6:8])
+    assert wanted.rows["track_id"].tolist() == fewest + disputed
+    assert wanted.rows["score"].isna().all()
+    assert wanted.n_unlabelled == 0
+    assert wanted.notes[0].startswith("0 tracks without a label, so 4 are asked about once more")
+
+
+def test_the_unlabelled_come_before_second_opinions(catalogued: Library) -> None:
+    wanted = acquire.next_tracks(99)
+    assert len(wanted.rows) == 12
+    assert wanted.rows["score"].notna().tolist() == [True] * 8 + [False] * 4
+
+
+def test_a_library_without_any_label(catalogued: Library) -> None:
+    catalogued.labels.write_text("track_id,mood,annotator,labelled_at\n")
+    wanted = acquire.next_tracks(99)
+    assert wanted.n_unlabelled == len(wanted.rows) == 12
+    assert len(wanted.notes) == 1
+
+
+def test_tracks_that_are_not_usable_are_not_asked_about(catalogued: Library) -> None:
+    tracks = catalog.read()
+    tracks.loc[tracks["genre"] == "pop", "usable"] = False
+    files.write_csv(catalog.TRACKS, tracks)
+    assert set(acquire.next_tracks(4).rows["genre"]) == {"metal"}
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_nothing_wanted_is_refused(catalogued: Library, n: int) -> None:
+    with pytest.raises(ParamsError, match=rf"-n: expected at least 1, received {n}"):
+        acquire.next_tracks(n)
+
+
+def test_the_command_line_writes_what_annotators_fill_in(catalogued: Library) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.acquire", "-n", "2"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 tracks to label in label_next/tracks.csv; 8 have no label yet" in done.stdout
+    text = acquire.FILE.read_text(encoding="utf-8")
+    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    assert list(table.columns) == COLUMNS
+    assert (table[["mood", "annotator", "labelled_at"]] == "").all(axis=None)
+    assert table.loc[0, "artist"].startswith("artist of ")

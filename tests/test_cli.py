@@ -1,0 +1,168 @@
+"""The command line: readable or JSON, exit code 0 or 2, and quick to say what it can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from pipeline import catalog, files, labels, params
+from pipeline.intake import inbox
+from tests.conftest import Library
+
+ROOT = Path(__file__).parents[1]
+HEADER = "track_id,mood,annotator,labelled_at"
+TIME = "2024-03-05T14:00:00Z"
+HEAVY = ("numpy", "pandas", "great_expectations", "mlflow", "tensorflow", "sklearn")
+
+
+def cmg(*arguments: str, check: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+        check=False,
+    )
+    assert done.returncode == check, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def good(library: Library) -> Path:
+    path = Path("good.csv")
+    path.write_text(f"{HEADER}\nblues.00000,Other,dora,{TIME}\nblues.00001,calm but warm,dora,{TIME}\n")
+    return path
+
+
+@pytest.fixture
+def bad(library: Library) -> Path:
+    path = Path("bad.csv")
+    path.write_text(f"{HEADER}\nblues.00002,Other,dora,{TIME}\npolka.00001,Other,dora,{TIME}\n")
+    return path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["labels", "--help"], ["labels", "check", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from serving import cli; sys.argv[1:] = " + repr(arguments) + "\n"
+        "try:\n    cli.main()\nfinally:\n"
+        f"    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    assert "Usage" in done.stdout
+
+
+def test_every_command_is_there() -> None:
+    said = cmg("labels", "--help").stdout
+    for name in ("check", "add", "agreement", "audit", "next", "guide"):
+        assert f" {name} " in said
+
+
+def test_check_names_row_column_value_and_reason_and_changes_nothing(bad: Path) -> None:
+    before = files.sha256(Path("data/mood_labels.csv"))
+    said = cmg("labels", "check", "bad.csv", check=2).stdout
+    for part in (
+        "line 3",
+        "track_id",
+        "polka.00001",
+        "known_track: expected the id of a track",
+        "1 rejected",
+    ):
+        assert part in said
+    assert files.sha256(Path("data/mood_labels.csv")) == before
+    assert not Path("inbox").exists()
+
+
+@pytest.mark.slow
+def test_add_merges_what_is_good(good: Path, bad: Path) -> None:
+    assert "2 were accepted (1 in a mended spelling), 0 rejected" in cmg("labels", "add", "good.csv").stdout
+    said = cmg("labels", "add", "bad.csv", check=2).stdout
+    assert "rejected: inbox/rejected/bad.csv" in said
+    lines = Path("data/mood_labels.csv").read_text().splitlines()
+    assert lines[-3:] == [
+        f"blues.00000,Other,dora,{TIME}",
+        f"blues.00001,CalmButWarm,dora,{TIME}",
+        f"blues.00002,Other,dora,{TIME}",
+    ]
+
+
+@pytest.mark.slow
+def test_json_is_one_document_and_what_the_function_returns(bad: Path) -> None:
+    said = json.loads(cmg("labels", "check", "bad.csv", "--json", check=2).stdout)
+    expected = inbox.check(bad, settings=params.read().intake).as_dict()
+    assert said | {"received_at": ""} == json.loads(json.dumps(expected)) | {"received_at": ""}
+    added = json.loads(cmg("labels", "add", "bad.csv", "--json", check=2).stdout)
+    assert (added["accepted"], added["moved_to"]) == (1, "done/bad.csv")
+
+
+@pytest.mark.timeout(90)  # said elsewhere, it would be waited for in vain
+def test_json_alone_is_on_standard_output_even_while_waiting(good: Path) -> None:
+    Path(".cache").mkdir()
+    command = [sys.executable, "-m", "serving.cli", "labels", "add", "good.csv", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with FileLock(".cache/workspace.lock"):
+        adding = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert adding.stderr is not None
+        assert "waiting for another process" in adding.stderr.readline()
+    assert json.loads(adding.communicate()[0])["accepted"] == 2
+
+
+def test_a_file_that_is_rejected_whole(library: Library) -> None:
+    Path("b.csv").write_bytes(b"\xff")
+    assert "rejected whole: b.csv: expected UTF-8 text" in cmg("labels", "add", "b.csv", check=2).stdout
+    assert Path("inbox/rejected/b.csv.reason.txt").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "add"])
+def test_a_user_error_is_one_line(library: Library, command: str) -> None:
+    done = cmg("labels", command, "none.csv", "--json", check=2)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith("error: expected a file of labels at none.csv")
+
+
+def test_a_wrong_option_is_an_error(library: Library) -> None:
+    assert "tempo" in cmg("labels", "audit", "--task", "tempo", check=2).stderr
+
+
+def test_agreement(library: Library) -> None:
+    said = json.loads(cmg("labels", "agreement", "--json").stdout)
+    assert (said["n_labels"], said["n_tracks"]) == (36, 12)
+    shown = cmg("labels", "agreement").stdout
+    for part in (
+        "36 labels of 12 tracks by 3 annotators",
+        f"alpha {said['alpha']:.4f}",
+        "CalmButWarm",
+        "ann",
+    ):
+        assert part in shown
+
+
+def test_next(library: Library) -> None:
+    catalog.main()
+    said = json.loads(cmg("labels", "next", "-n", "3", "--out", "next.csv", "--json").stdout)
+    assert (said["n_unlabelled"], len(said["rows"]), said["file"]) == (0, 3, "next.csv")
+    assert len(Path("next.csv").read_text().splitlines()) == 4
+    assert said["rows"][0]["track_id"] in cmg("labels", "next", "-n", "3").stdout
+    assert cmg("labels", "next", "-n", "0", check=2).stderr.startswith("error: -n: expected at least 1")
+
+
+def test_audit_without_a_cross_validation_says_what_to_do(library: Library) -> None:
+    catalog.main()
+    labels.main()
+    assert "cross" in cmg("labels", "audit", "--json", check=2).stderr
+
+
+def test_guide(library: Library) -> None:
+    said = json.loads(cmg("labels", "guide", "--out", "guide.html", "--json").stdout)
+    assert (said["path"], len(said["moods"])) == ("guide.html", 10)
+    assert "guide.html: print it" in cmg("labels", "guide", "--out", "guide.html").stdout
