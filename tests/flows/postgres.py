@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.flows.stack import free_port
+from tests.flows.stack import free_ports
 
 
 def programs() -> Path | None:
@@ -49,7 +49,7 @@ def server() -> Iterator[Server]:
     data = Path(tempfile.mkdtemp(prefix="pg-"))
     if user:
         os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-    port = free_port()
+    port = free_ports(1)[0]
 
     def call(name: str, *arguments: str) -> None:
         subprocess.run(

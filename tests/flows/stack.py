@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +22,18 @@ from tests.project import Project
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(number: int) -> list[int]:
+    """Return different ports that nobody listens on."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _ports() -> dict[str, str]:
+    names = ("PREFECT_PORT", "MLFLOW_PORT", "PAGES_PORT")
+    return dict(zip(names, map(str, free_ports(len(names))), strict=True))
 
 
 def wait_until(happens: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -59,11 +67,7 @@ class Stack:
 
     project: Project
     settings: dict[str, str] = field(default_factory=dict)
-    ports: dict[str, str] = field(
-        default_factory=lambda: {
-            name: str(free_port()) for name in ("PREFECT_PORT", "MLFLOW_PORT", "PAGES_PORT")
-        }
-    )
+    ports: dict[str, str] = field(default_factory=_ports)
     supervisor: subprocess.Popen[str] | None = None
 
     @property
@@ -147,8 +151,12 @@ class Stack:
         return self.get(f"/deployments/name/retrain/{name}")
 
     def retrain(self, *, deployment: str = "on-demand", **parameters: Any) -> str:
-        """Ask for a run as the UI's button does; return its id."""
-        path = f"/deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        """Ask for a retrain; return the run's id."""
+        return self.ask(f"retrain/{deployment}", **parameters)
+
+    def ask(self, name: str, **parameters: Any) -> str:
+        """Ask for a run of a deployment as the UI's button does; return its id."""
+        path = f"/deployments/{self.get(f'/deployments/name/{name}')['id']}/create_flow_run"
         return self.post(path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
 
     def state(self, run: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -165,6 +166,62 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     assert line in message["text"]
     assert run in message["text"]
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+
+
+LABELS = """track_id;mood;annotator;labelled_at
+blues.00000;totally positive;dora;2024-03-06T10:00:00Z
+blues.00001;Gloomy;dora;2024-03-06T10:01:00Z
+disco.00000;CalmButWarm;dora;2024-03-06T10:02:00Z
+"""
+
+
+def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
+    stack: Stack, told: list[dict[str, str]]
+) -> None:
+    root = stack.project.root
+    store, pointer = root / "data/mood_labels.csv", root / "data.dvc"
+    before, version = store.read_text(), pointer.read_text()
+    inbox = root / "inbox/labels"
+    inbox.mkdir(parents=True, exist_ok=True)
+    (inbox / "monday.csv").write_text(LABELS)
+    run = stack.ask("label_intake/nightly", min_new_tracks=0)
+    state = stack.finish(run)
+    assert (state["type"], state["name"]) == ("COMPLETED", "Rejected"), state
+    assert "1 files: 2 rows accepted, 1 rejected" in state["message"]
+    assert store.read_text() == before + (
+        "blues.00000,TotallyPositive,dora,2024-03-06T10:00:00Z\n"
+        "disco.00000,CalmButWarm,dora,2024-03-06T10:02:00Z\n"
+    )
+    assert "Gloomy" in (root / "inbox/rejected/monday.csv").read_text()
+    assert (root / "inbox/done/monday.csv").read_text() == LABELS
+    shown = stack.artifacts(run)
+    assert "Gloomy" in shown["label-intake"]
+    page = re.search(r"\((http://[^)]*)\)", shown["label-intake"])
+    assert page is not None
+    assert "label_intake" in requests.get(page[1], timeout=30).text
+    assert pointer.read_text() != version
+    assert "Add 2 mood labels" in (root / "inbox/commit-message.txt").read_text()
+    assert wait_until(lambda: told, 60, "the notification arrives")[0]["subject"].startswith(
+        "label_intake rejected"
+    )
+    rule = {
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
+        "deployments": {"name": {"any_": ["on-demand"]}},
+    }
+    (asked,) = stack.post("/flow_runs/filter", rule)
+    assert stack.finish(asked["id"])["type"] == "COMPLETED"
+    tasks = stack.tasks(asked["id"])
+    assert tasks["labels"] == "Completed"
+    assert tasks["spectrogram"] == "Cached"
+
+
+def test_too_few_new_tracks_do_not_start_a_retrain_and_an_empty_inbox_is_no_fault(stack: Stack) -> None:
+    state = stack.finish(stack.ask("label_intake/nightly"))
+    assert state["name"] == "Completed"
+    assert (
+        state["message"]
+        == "0 files: 0 rows accepted, 0 rejected; 0 tracks are new to the models, 10 start a retrain."
+    )
 
 
 def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:

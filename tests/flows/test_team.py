@@ -12,7 +12,7 @@ import requests
 
 from tests import project as projects
 from tests.flows import postgres
-from tests.flows.stack import Stack, free_port, wait_until
+from tests.flows.stack import Stack, free_ports, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +63,7 @@ def test_a_retrain_completes_and_registers(stack: Stack, database: postgres.Serv
 
 
 def test_champion_answers_over_http_with_real_audio(stack: Stack, tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     serving = subprocess.Popen(
         stack.command(*SERVE, "--model-uri", "models:/mood-classifier@champion", "--port", str(port)),
         cwd=tmp_path,
