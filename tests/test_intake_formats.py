@@ -247,3 +247,16 @@ def test_label_studio_csv_without_a_choice() -> None:
     row = {name: value for name, value in EXPORT.items() if name != "mood"}
     with pytest.raises(FileFaultError, match="mood is missing"):
         read_export(row)
+
+
+def test_lines_that_nobody_filled_in_are_no_answers() -> None:
+    lines = (
+        "track_id,path,mood,annotator,labelled_at",
+        "a.1,x,,,",
+        f"a.2,x,Other,ann,{TIME}",
+        "a.3,x,Other,,",
+    )
+    text = "\n".join(lines)
+    batch = formats.read(text.encode(), name="next.csv", max_rows=10)
+    assert batch.rows["track_id"].tolist() == ["a.2", "a.3"]
+    assert batch.positions == ["line 3", "line 4"]

@@ -29,6 +29,8 @@ SUFFIXES: Final = (".csv", ".json")
 CONFIDENCE: Final = "confidence"
 COLUMNS: Final = (*store_checks.REQUIRED, CONFIDENCE)
 
+# A line in which nobody has filled in any of these is an open question, not a wrong answer.
+_ANSWER: Final = ("mood", "annotator", "labelled_at")
 # Label Studio's own columns (label-studio-converter, csv2.py), beside the task's data and the answers.
 _EXPORT_COLUMNS: Final = frozenset(
     (
@@ -179,6 +181,8 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
             f"{name}: expected the columns {', '.join(store_checks.REQUIRED)}, received {', '.join(table)}; "
             f"{', '.join(missing)} is missing. Name the columns in line 1."
         )
+    answered = table[list(_ANSWER)].ne("").any(axis=1)
+    table, positions = table[answered], positions[answered]
     rows = table.reindex(columns=list(COLUMNS), fill_value="").reset_index(drop=True)
     rows[CONFIDENCE] = rows[CONFIDENCE].str.replace(_DECIMAL, r"\1", regex=True)
     dropped = tuple(column for column in table if column not in COLUMNS and column not in _EXPORT_COLUMNS)

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +104,16 @@ class Stack:
         )
         wait_until(self._is_serving, 180, "the deployments are served")
 
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Start; stop in the end, whatever happens, and see that nothing is left."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
+        assert not self.processes()
+
     def _is_serving(self) -> bool:
         assert self.supervisor is not None
         assert self.supervisor.poll() is None, (self.project.root / "up.log").read_text()
@@ -115,8 +125,9 @@ class Stack:
     def stop(self, sent: int = signal.SIGTERM) -> None:
         """Stop as Ctrl-C or SIGTERM does, and wait for the end."""
         assert self.supervisor is not None
-        self.supervisor.send_signal(sent)
-        self.supervisor.wait(90)
+        if self.supervisor.poll() is None:
+            self.supervisor.send_signal(sent)
+            self.supervisor.wait(90)
 
     def control(self, *arguments: str) -> None:
         """Stop or start one of the programs."""

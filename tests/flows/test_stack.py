@@ -35,11 +35,8 @@ ENDLESS = {
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     project = projects.make(tmp_path_factory.mktemp("stack"), {"tasks": ["mood"], "models": ["lenet5"]})
-    running = Stack(project)
-    running.start()
-    yield running
-    running.stop()
-    assert not running.processes()
+    with Stack(project).running() as running:
+        yield running
 
 
 @pytest.fixture

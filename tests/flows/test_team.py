@@ -35,16 +35,14 @@ def database() -> Iterator[postgres.Server]:
 @pytest.fixture(scope="module")
 def stack(database: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     project = projects.make(tmp_path_factory.mktemp("team"), {"tasks": ["mood"], "models": ["lenet5"]})
-    running = Stack(project)
-    running.settings = {
+    stack = Stack(project)
+    stack.settings = {
         "PREFECT_API_DATABASE_CONNECTION_URL": database.url("prefect", "postgresql+asyncpg"),
         "CMG_MLFLOW_STORE": database.url("mlflow"),
-        "MLFLOW_TRACKING_URI": running.mlflow,
+        "MLFLOW_TRACKING_URI": stack.mlflow,
     }
-    running.start()
-    yield running
-    running.stop()
-    assert not running.processes()
+    with stack.running():
+        yield stack
 
 
 def count(server: postgres.Server, database: str, query: str) -> int:
