@@ -9,14 +9,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import psutil
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
+from prefect.states import Crashed
 
 from flows.label_intake import label_intake
 from flows.retrain import ensure_limits, retrain
@@ -86,6 +95,33 @@ def wait_for_server(seconds: float = _SERVER_SECONDS) -> None:
             time.sleep(1)
 
 
+def close_orphans() -> None:
+    """Call crashed what a killed runner left in the state Running.
+
+    Prefect has nobody who would: such a run would stand there for ever, and keep its deployment's slot.
+    """
+    names = DeploymentFilterName(any_=[one.name for one in deployments()])
+    busy = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    in_flight = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=busy)))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=in_flight, deployment_filter=DeploymentFilter(name=names)
+        )
+        for run in found:
+            if run.work_pool_name is None and not _is_alive(str(run.id)):
+                told = "Its process is gone: it was killed, or the machine stopped."
+                client.set_flow_run_state(run.id, Crashed(message=told), force=True)
+
+
+def _is_alive(run: str) -> bool:
+    """Return whether a process of this machine works on a flow run."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended meanwhile, or is another user's
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+                return True
+    return False
+
+
 class StoppableRunner(Runner):
     """A runner that cancels its runs when it is terminated, and then ends.
 
@@ -142,6 +178,7 @@ def main() -> None:
     """Register the deployments and run what is due, until stopped."""
     wait_for_server()
     ensure_limits()
+    close_orphans()
     asyncio.run(serve(deployments()))
 
 

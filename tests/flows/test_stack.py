@@ -243,6 +243,20 @@ def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
 
 
+def test_a_run_whose_processes_are_killed_is_called_crashed_and_the_next_completes(stack: Stack) -> None:
+    run, training = train_endlessly(stack)
+    killed = [
+        *stack.processes("flows.deployments"),
+        *stack.processes("prefect.engine"),
+        *stack.processes("dvc"),
+    ]
+    for process in {*killed, *training}:
+        process.kill()
+    assert stack.finish(run, 90)["type"] == "CRASHED"
+    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
+
+
 def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
     run, _ = train_endlessly(stack)
     stack.stop()
