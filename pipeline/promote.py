@@ -1,8 +1,9 @@
 """Stage ``promote``: the better of each task's best model and the present champion serves.
 
-What comes out depends on the registry, so the stage has no DVC out. The decision is written where the
-registry is (tags of the version, a run named "promotion", the alias ``champion``), and for who called the
-stage in ``mlruns/promotion.json``. Running it again changes nothing.
+What comes out depends on the registry, so the decision is written where the registry is (tags of the version,
+a run named "promotion", the alias ``champion``), and for who called the stage in ``mlruns/promotion.json``.
+The stage's DVC out says only what was put to the vote, and by which rule: without an out, a fresh clone,
+whose ``dvc.lock`` knows the stage already, would never promote. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipeline.files import read_json, write_json
 from pipeline.promotion import Candidate, Champion, Comparison, Decision
 from pipeline.register import model_name
 
+VOTE: Final = Path("artifacts/promotion.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _ALIAS: Final = tracking.PROMOTED
 
@@ -153,13 +155,15 @@ def _log_decision(
 def main() -> None:
     """Decide on every task's champion."""
     settings = params.read()
-    outcome = {}
+    outcome, vote = {}, {}
     for task in settings.tasks:
         candidate = register.best_of(task, list(settings.models))
         with tracking.reachable():
             outcome[task] = promote(task, candidate, settings.promote)
         print(f"{model_name(task)}: {sentence(outcome[task])}")
+        vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
     write_json(OUTCOME, outcome)
+    write_json(VOTE, vote)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,8 @@ def test_colleague_has_the_same_models_without_training(restored: Project, tmp_p
     restored.dvc("remote", "remove", "--local", "team")
     clone = Project(tmp_path / "clone")
     restored.run("git", "clone", "--quiet", ".", str(clone.root))
+    shutil.copytree(restored.root / "data", clone.root / "data")
+    assert set(clone.would_run()) == ALL  # the committed lock alone has made nothing
     clone.dvc(*remote)
     clone.dvc("pull")
     assert clone.repro() == []
