@@ -114,7 +114,7 @@ def log_model(task: str, candidate: Candidate) -> str:
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's numpy aliases; MLflow's wish for type hints
+        warnings.simplefilter("ignore")  # the exporter's numpy aliases
         graph, card = Path(folder) / "model.onnx", train.card_path(task, candidate.model)
         export_onnx(task, candidate.model, graph)
         return mlflow.pyfunc.log_model(

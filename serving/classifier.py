@@ -67,7 +67,9 @@ class Classifier(PythonModel):
         card = json.loads(Path(context.artifacts["card"]).read_text(encoding="utf-8"))
         self.network = Network(Path(context.artifacts["graph"]), card)
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Return a column a class; per slice also ``row`` and ``slice``."""
         per_slice = bool((params or {}).get("per_slice", False))
         each = [self.network.of_audio(encoded) for encoded in model_input["audio"]]
