@@ -14,7 +14,9 @@ from pathlib import Path
 
 import requests
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotShown
 
+PATIENCE_MS = 90_000  # with two busy cores a page takes a while
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -37,9 +39,21 @@ def page(*, width: int = 1440, height: int = 900) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         opened = browser.new_page(viewport={"width": width, "height": height})
-        opened.set_default_timeout(30_000)
+        opened.set_default_timeout(PATIENCE_MS)
         yield opened
         browser.close()
+
+
+def turn_to(opened: Page, tab: str, content: str) -> None:
+    """Click a tab until its content shows: a click that comes before the page is ready is lost."""
+    for _ in range(6):
+        opened.get_by_text(tab, exact=True).first.click()
+        try:
+            opened.get_by_text(content).first.wait_for(timeout=PATIENCE_MS / 6)
+            return
+        except NotShown:
+            opened.reload()
+    raise AssertionError(f"{opened.url}: the tab {tab} does not show {content}")
 
 
 def deployments(opened: Page, prefect: str) -> None:
@@ -51,8 +65,7 @@ def deployments(opened: Page, prefect: str) -> None:
 def next_run(opened: Page, prefect: str, deployment: str) -> None:
     """Show a deployment with its schedule and its next runs."""
     opened.goto(f"{prefect}/deployments/deployment/{deployment}")
-    opened.get_by_text("Upcoming").first.click()
-    opened.get_by_text("Scheduled for").first.wait_for()
+    turn_to(opened, "Upcoming", "Scheduled for")
 
 
 def flow_run(opened: Page, prefect: str, run: str) -> None:
@@ -64,8 +77,7 @@ def flow_run(opened: Page, prefect: str, run: str) -> None:
 def artifacts(opened: Page, prefect: str, run: str) -> None:
     """Show what a run left on its page."""
     flow_run(opened, prefect, run)
-    opened.get_by_text("Artifacts", exact=True).first.click()
-    opened.get_by_text("Scores of every model").first.wait_for()
+    turn_to(opened, "Artifacts", "Scores of every model")
 
 
 def compare(opened: Page, mlflow: str, experiments: list[str], runs: list[str]) -> None:
