@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup repro gtzan folder preset registry up down status mlflow test test-gpu lint bench lock clean
+.PHONY: setup repro gtzan folder preset registry up down status worker mlflow test test-gpu lint bench lock clean
 
 setup: .venv/.ready
 
@@ -53,6 +53,10 @@ up: setup
 
 down status: setup
 	@$(BIN)/python -m flows.services $@
+
+# On another machine of a team: run what the Prefect server at PREFECT_API_URL hands out (docs/team.md).
+worker: setup
+	@exec $(BIN)/python -m flows.worker
 
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000

@@ -14,7 +14,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, State
 
-from flows import links
+from flows import links, server
 from pipeline import catalog, files, labels, params
 from pipeline.intake import inbox
 from pipeline.intake.inbox import Intake
@@ -36,6 +36,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     min_new_tracks
         Usable tracks with a label that no model has learned from yet; so many start a retrain.
     """
+    server.sign()
     taken = take()
     publish(taken)
     fresh = new_tracks()

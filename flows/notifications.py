@@ -16,8 +16,8 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 
-from flows.deployments import wait_for_server
 from flows.label_intake import REJECTED
+from flows.server import wait_for_server
 from pipeline.errors import CmgError, run_main
 
 NAME: Final = "tell when a run fails"

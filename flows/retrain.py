@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows import artifacts, graph, settings
+from flows import artifacts, graph, server, settings
 from flows.graph import Stage
 from flows.stages import GPU, run_stage
 from pipeline import params, tracking
@@ -74,6 +74,7 @@ def retrain(
     overrides
         Other parameters for this run only, by dotted key: {"train.models.cnn64.epochs": 10}.
     """
+    server.sign()
     ensure_limits()
     changes = overrides_of(tasks, models, protocol, overrides)
     with library.waiting_lock(library.CACHE / library.LOCK), settings.lent(changes) as chosen:

@@ -1,7 +1,8 @@
 """``make up``, ``make down``, ``make status``: the servers and the flows under supervisord, on loopback.
 
-Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080). Databases, if not SQLite in the
-project: ``PREFECT_API_DATABASE_CONNECTION_URL`` and ``CMG_MLFLOW_STORE`` (docs/team.md).
+Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080). For a team (docs/team.md):
+databases other than SQLite by ``PREFECT_API_DATABASE_CONNECTION_URL`` and ``CMG_MLFLOW_STORE``, MLflow's
+files by ``CMG_MLFLOW_ARTIFACTS``, and flows that a work pool hands out by ``CMG_FLOWS=worker``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.errors import CmgError, run_main
 LOGS: Final = Path("logs")
 CONFIGURATION: Final = Path("flows/supervisord.conf")
 PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080"}
+RUNNERS: Final = ("deployments", "worker")  # modules of flows: serve the deployments, or work for a pool
 _DOWN_SECONDS: Final = 90
 
 
@@ -33,6 +35,8 @@ def environment() -> dict[str, str]:
         "CMG_MLFLOW_URL": urls["MLFLOW_PORT"],
         "CMG_PAGES_URL": urls["PAGES_PORT"],
         "CMG_MLFLOW_STORE": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
+        "CMG_MLFLOW_ARTIFACTS": os.environ.get("CMG_MLFLOW_ARTIFACTS", "mlruns/artifacts"),
+        "CMG_FLOWS": os.environ.get("CMG_FLOWS", RUNNERS[0]),
         "PREFECT_API_URL": f"{urls['PREFECT_PORT']}/api",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # for language models; a dozen processes
@@ -88,10 +92,18 @@ def require_free_ports() -> None:
                 ) from None
 
 
+def require_known_runner() -> None:
+    """Raise `CmgError` if ``CMG_FLOWS`` names nothing that runs flows."""
+    chosen = environment()["CMG_FLOWS"]
+    if chosen not in RUNNERS:
+        raise CmgError(f"expected CMG_FLOWS to be one of {', '.join(RUNNERS)}, received {chosen!r}.")
+
+
 def up(*, detach: bool) -> None:
     """Become the supervisor; detached, return once it has started."""
     if supervisor():
         raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
+    require_known_runner()
     require_free_ports()
     _make_store()
     LOGS.mkdir(exist_ok=True)

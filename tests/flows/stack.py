@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import requests
@@ -19,6 +19,9 @@ from urllib3.util import Retry
 
 from tests.project import Project
 
+T = TypeVar("T")
+
+NEEDED_BY_SUPERVISOR = ("CMG_BIN", "CMG_FLOWS", "CMG_MLFLOW_ARTIFACTS", "CMG_MLFLOW_STORE")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -43,6 +46,22 @@ def wait_until(happens: Callable[[], Any], seconds: float, what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.5)
     return found
+
+
+def eventually(look: Callable[[], T], accept: Callable[[T], Any], seconds: float = 60) -> T:
+    """Return what ``look`` returned when ``accept`` held, or at last: Prefect writes tasks and logs late."""
+    deadline = time.monotonic() + seconds
+    while not accept(seen := look()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return seen
+
+
+def answers(address: str) -> bool:
+    """Tell whether a server answers."""
+    try:
+        return requests.get(address, timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def _session() -> requests.Session:
@@ -85,7 +104,8 @@ class Stack:
             for key, value in self.project.environment.items()
             if not key.startswith(("PREFECT_", "PYTEST_"))
         }
-        return kept | self.ports | self.settings | {"PREFECT_API_URL": self.api}
+        own = {"PREFECT_API_URL": self.api, "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
+        return kept | self.ports | self.settings | own
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", *arguments]
@@ -132,10 +152,20 @@ class Stack:
     def control(self, *arguments: str) -> None:
         """Stop or start one of the programs."""
         command = self.command("supervisor.supervisorctl", "--configuration", "flows/supervisord.conf")
-        values = self.environment | {"CMG_BIN": "", "CMG_MLFLOW_STORE": ""}
+        values = self.environment | dict.fromkeys(NEEDED_BY_SUPERVISOR, "")
         subprocess.run(
             [*command, *arguments], cwd=self.project.root, env=values, check=True, capture_output=True
         )
+
+    @contextmanager
+    def without(self, program: str, health: str) -> Iterator[None]:
+        """Stop one of the programs for a while; in the end it answers again at ``health``."""
+        self.control("stop", program)
+        try:
+            yield
+        finally:
+            self.control("start", program)
+            wait_until(lambda: answers(health), 120, f"{program} is back")
 
     def processes(self, containing: str = "") -> list[psutil.Process]:
         """Return the processes that work in the project's folder and have ``containing`` in their command."""
@@ -182,11 +212,27 @@ class Stack:
 
         return wait_until(last, seconds, f"run {run} ends; flows.log:\n{self.log()}")
 
+    def cancel(self, run: str) -> None:
+        """Cancel as the UI's button does."""
+        self.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+
+    def cancel_all(self) -> None:
+        """End whatever a test left going, so that the next starts with a quiet stack."""
+        started = ["PENDING", "RUNNING", "CANCELLING"]
+        rule = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", *started]}}}}
+
+        def going() -> list[dict[str, Any]]:
+            return [one for one in self.post("/flow_runs/filter", rule) if not one["auto_scheduled"]]
+
+        for run in going():
+            self.cancel(run["id"])
+        wait_until(lambda: not going(), 120, "what was going has ended")
+
     def log(self) -> str:
         return "\n".join((self.project.root / "logs/flows.log").read_text().splitlines()[-60:])
 
     def tasks(self, run: str) -> dict[str, str]:
-        """Return the states of a run's tasks by name."""
+        """Return the states of a run's tasks by name, as far as the server has written them."""
         found = self.post("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
         return {one["name"]: one["state"]["name"] for one in found}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import sys
 import threading
@@ -17,7 +18,7 @@ import requests
 
 from tests import project as projects
 from tests.flows import browser
-from tests.flows.stack import Stack, wait_until
+from tests.flows.stack import Stack, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -37,6 +38,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     project = projects.make(tmp_path_factory.mktemp("stack"), {"tasks": ["mood"], "models": ["lenet5"]})
     with Stack(project).running() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_going(stack: Stack) -> Iterator[None]:
+    """A test that failed must not make the next one fail."""
+    yield
+    stack.cancel_all()
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     requests.delete(f"{stack.api}{path}/{short['id']}", timeout=30).raise_for_status()
     assert state["type"] == "COMPLETED", state
     assert "mood: promoted version 1: there was no champion" in state["message"]
-    tasks = stack.tasks(run["id"])
+    tasks = eventually(lambda: stack.tasks(run["id"]), lambda seen: set(seen) == ALL)
     assert set(tasks) == ALL
     assert {name for name, shown in tasks.items() if shown == "Cached"} <= {"data.dvc"}
     artifacts = stack.artifacts(run["id"])
@@ -100,18 +108,20 @@ def in_seconds(seconds: float) -> str:
 def test_logs_of_a_stage_are_in_its_task(stack: Stack) -> None:
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
     (run,) = stack.post("/flow_runs/filter", rule)
-    logs = stack.run_logs(run["id"])
-    assert "Epoch 1/2" in logs
-    assert "12 tracks, 12 spectrograms computed" in logs
+    expected = ("Epoch 1/2", "12 tracks, 12 spectrograms computed")
+    logs = eventually(lambda: stack.run_logs(run["id"]), lambda seen: all(line in seen for line in expected))
+    assert expected[0] in logs
+    assert expected[1] in logs
 
 
 def test_unchanged_pipeline_is_cached_throughout_and_takes_seconds(stack: Stack) -> None:
     asked = time.monotonic()
     run = stack.retrain()
     assert stack.finish(run)["message"] == "mood: nothing to decide, version 1 (lenet5) serves. 0 stages ran."
-    assert time.monotonic() - asked < 60  # the runner looks every ten seconds, and imports
+    assert time.monotonic() - asked < 60  # the runner looks every few seconds, and imports
     assert stack.get(f"/flow_runs/{run}")["total_run_time"] <= 30
-    assert stack.tasks(run) == dict.fromkeys(ALL, "Cached")
+    cached = dict.fromkeys(ALL, "Cached")
+    assert eventually(lambda: stack.tasks(run), lambda seen: seen == cached) == cached
 
 
 def test_models_of_a_retrain_lie_under_one_finished_run(stack: Stack) -> None:
@@ -155,7 +165,7 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     assert state["type"] == "FAILED"
     assert line in state["message"]
     assert "Gloomy" in state["message"]
-    tasks = stack.tasks(run)
+    tasks = eventually(lambda: stack.tasks(run), lambda seen: seen.get("labels") == "Failed")
     assert tasks["labels"] == "Failed"  # once: a failed check is not tried again
     assert not {"spectrogram", "train@mood-lenet5"} & set(tasks)
     assert line in stack.artifacts(run)["failure"]
@@ -179,6 +189,8 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     root = stack.project.root
     store, pointer = root / "data/mood_labels.csv", root / "data.dvc"
     before, version = store.read_text(), pointer.read_text()
+    on_demand = {"deployments": {"name": {"any_": ["on-demand"]}}}
+    earlier = {one["id"] for one in stack.post("/flow_runs/filter", on_demand)}
     inbox = root / "inbox/labels"
     inbox.mkdir(parents=True, exist_ok=True)
     (inbox / "monday.csv").write_text(LABELS)
@@ -202,13 +214,9 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     assert wait_until(lambda: told, 60, "the notification arrives")[0]["subject"].startswith(
         "label_intake rejected"
     )
-    rule = {
-        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
-        "deployments": {"name": {"any_": ["on-demand"]}},
-    }
-    (asked,) = stack.post("/flow_runs/filter", rule)
-    assert stack.finish(asked["id"])["type"] == "COMPLETED"
-    tasks = stack.tasks(asked["id"])
+    (asked,) = {one["id"] for one in stack.post("/flow_runs/filter", on_demand)} - earlier
+    assert stack.finish(asked)["type"] == "COMPLETED"
+    tasks = eventually(lambda: stack.tasks(asked), lambda seen: set(seen) == ALL)
     assert tasks["labels"] == "Completed"
     assert tasks["spectrogram"] == "Cached"
 
@@ -225,7 +233,7 @@ def test_too_few_new_tracks_do_not_start_a_retrain_and_an_empty_inbox_is_no_faul
 def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
     """Start a training of CNN-64 that would take days; return the run and its processes."""
     run = stack.retrain(**ENDLESS)
-    wait_until(lambda: "Epoch 2/5000" in stack.run_logs(run), 180, "CNN-64 trains")
+    wait_until(lambda: "Epoch 2/5000" in stack.run_logs(run), 300, "CNN-64 trains")
     training = stack.processes("pipeline.train")
     assert training
     return run, training
@@ -234,12 +242,11 @@ def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
 def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -> None:
     run, _ = train_endlessly(stack)
     started = time.monotonic()
-    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-    stack.post(f"/flow_runs/{run}/set_state", cancelling)
+    stack.cancel(run)
     wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
     wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
     print(f"cancelled after {time.monotonic() - started:.1f} s")
-    assert stack.finish(run, 60)["type"] == "CANCELLED"
+    assert stack.finish(run, 120)["type"] == "CANCELLED"
     assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
 
@@ -253,9 +260,28 @@ def test_a_run_whose_processes_are_killed_is_called_crashed_and_the_next_complet
     ]
     for process in {*killed, *training}:
         process.kill()
-    assert stack.finish(run, 90)["type"] == "CRASHED"
+    assert stack.finish(run, 180)["type"] == "CRASHED"
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
     assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
+
+
+def test_only_orphans_of_this_machine_are_called_crashed(stack: Stack) -> None:
+    deployment = stack.deployment("weekly")
+    machines = {"ours": platform.node(), "elsewhere": "another machine"}
+    asked = {
+        "flow_id": deployment["flow_id"],
+        "deployment_id": deployment["id"],
+        "state": {"type": "RUNNING"},
+    }
+    runs = {
+        which: stack.post("/flow_runs/", asked | {"labels": {"machine": name}})["id"]
+        for which, name in machines.items()
+    }
+    code = "from flows import server; server.close_orphans(['weekly'])"
+    stack.project.run("env", f"PREFECT_API_URL={stack.api}", sys.executable, "-c", code)
+    assert stack.state(runs["ours"])["type"] == "CRASHED"
+    assert stack.state(runs["elsewhere"])["type"] == "RUNNING"
+    stack.post(f"/flow_runs/{runs['elsewhere']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
 
 def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:

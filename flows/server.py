@@ -1,0 +1,124 @@
+"""What a machine that runs flows asks the Prefect server: is it there, and what does it think that we run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+import psutil
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.runtime import flow_run
+from prefect.states import Crashed
+
+from pipeline.errors import EXIT_TRY_LATER, UnavailableError
+
+MACHINE: Final = "machine"  # the label of a run that says where it runs
+_LOOK_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 5
+_SILENCES: Final = 3
+_END_SECONDS: Final = 20
+_START_SECONDS: Final = 120  # a first start migrates a new database
+
+
+def wait_for_server(seconds: float = _START_SECONDS) -> None:
+    """Return when the Prefect server answers.
+
+    Raises
+    ------
+    UnavailableError
+        It does not within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        while (fault := client.api_healthcheck()) is not None:
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"expected a Prefect server at {client.api_url}, received {fault}. Start it: make up."
+                )
+            time.sleep(1)
+
+
+async def watch_server() -> None:
+    """End the runs and this process once the server has been silent for half a minute.
+
+    Prefect's runner would go on, but by then it has given up listening for cancellations, for good. It does
+    not end by itself either, since that takes the server's word: the supervisor starts it anew.
+    """
+    silent = 0
+    async with get_client() as client:
+        while silent < _SILENCES:
+            await asyncio.sleep(_LOOK_SECONDS)
+            silent = 0 if await _answers(client) else silent + 1
+        address = client.api_url
+    await asyncio.to_thread(end_runs)
+    print(f"error: expected the Prefect server at {address} to answer, received silence.", flush=True)
+    os._exit(EXIT_TRY_LATER)
+
+
+async def _answers(client: PrefectClient) -> bool:
+    """Return whether the server answers within five seconds; the client itself would try for minutes."""
+    try:
+        return await asyncio.wait_for(client.api_healthcheck(), _ANSWER_SECONDS) is None
+    except TimeoutError:
+        return False
+
+
+def end_runs() -> None:
+    """Terminate this process's flow runs, which end their stages; return when they have ended."""
+    runs = psutil.Process().children()
+    for run in runs:
+        run.terminate()
+    psutil.wait_procs(runs, _END_SECONDS)
+
+
+def sign() -> None:
+    """Write into the present flow run on which machine it runs."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(flow_run.id, {MACHINE: platform.node()})
+
+
+def close_orphans(deployments: Iterable[str]) -> None:
+    """Call crashed what a killed runner or worker of this machine left in the state Running.
+
+    Prefect has nobody who would: such a run would stand there for ever, and keep its deployment's slot.
+
+    Parameters
+    ----------
+    deployments
+        Names of the deployments to look at.
+    """
+    busy = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    in_flight = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=busy)))
+    names = DeploymentFilter(name=DeploymentFilterName(any_=list(deployments)))
+    told = "Its process is gone: it was killed, or the machine stopped."
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=in_flight, deployment_filter=names):
+            if _is_ours(run) and not _is_alive(str(run.id)):
+                client.set_flow_run_state(run.id, Crashed(message=told), force=True)
+
+
+def _is_ours(run: FlowRun) -> bool:
+    """Return whether this machine worked on a run; before a run signs, only those of no pool are ours."""
+    return run.labels.get(MACHINE, platform.node() if run.work_pool_name is None else None) == platform.node()
+
+
+def _is_alive(run: str) -> bool:
+    """Return whether a process of this machine works on a flow run."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended meanwhile, or is another user's
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+                return True
+    return False
