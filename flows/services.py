@@ -77,10 +77,29 @@ def _control(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def ports() -> dict[str, int]:
+    """Return the chosen ports by their variables.
+
+    Raises
+    ------
+    CmgError
+        One is no port, or two are the same.
+    """
+    chosen: dict[str, int] = {}
+    for name, text in ((name, environment()[name]) for name in PORTS):
+        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+            raise CmgError(f"expected {name} to be a port from 1 to 65535, received {text!r}.")
+        if int(text) in chosen.values():
+            raise CmgError(
+                f"expected three different ports, received {text} again for {name}. Choose another."
+            )
+        chosen[name] = int(text)
+    return chosen
+
+
 def require_free_ports() -> None:
     """Raise `CmgError` if another program listens on one of the ports."""
-    for name in PORTS:
-        port = int(environment()[name])
+    for name, port in ports().items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -1,0 +1,62 @@
+"""What ``make up``, ``make down`` and ``make status`` say before anything starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder in which nothing runs; short, since a socket's address must be."""
+    (tmp_path / "flows").symlink_to(ROOT / "flows")
+    return tmp_path
+
+
+def call(checkout: Path, action: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+    command = [sys.executable, "-m", "flows.services", action]
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PREFECT_PORT": "many"}, "expected PREFECT_PORT to be a port from 1 to 65535, received 'many'"),
+        ({"MLFLOW_PORT": "65536"}, "expected MLFLOW_PORT to be a port from 1 to 65535, received '65536'"),
+        ({"PAGES_PORT": "0"}, "expected PAGES_PORT to be a port from 1 to 65535, received '0'"),
+        ({"PREFECT_PORT": "4700", "PAGES_PORT": "4700"}, "expected three different ports, received 4700"),
+        ({"CMG_FLOWS": "workers"}, "expected CMG_FLOWS to be one of deployments, worker, received 'workers'"),
+    ],
+)
+def test_wrong_settings_start_nothing(checkout: Path, settings: dict[str, str], said: str) -> None:
+    done = call(checkout, "up", **settings)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / "logs").exists()
+
+
+def test_a_port_in_use_is_named_with_what_to_do(checkout: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = call(checkout, "up", MLFLOW_PORT=str(port))
+    assert done.returncode == 2
+    assert f"expected port {port} to be free" in done.stderr
+    assert f"MLFLOW_PORT={port + 100}" in done.stderr
+
+
+@pytest.mark.parametrize("action", ["down", "status"])
+def test_nothing_runs(checkout: Path, action: str) -> None:
+    done = call(checkout, action)
+    assert done.returncode == 0, done.stderr
+    assert "nothing runs" in done.stdout
