@@ -21,9 +21,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
-from pipeline.errors import EXIT_TRY_LATER, UnavailableError
+from pipeline.errors import EXIT_TRY_LATER, CmgError, UnavailableError
 
 MACHINE: Final = "machine"  # the label of a run that says where it runs
 _LOOK_SECONDS: Final = 10
@@ -38,9 +39,16 @@ def wait_for_server(seconds: float = _START_SECONDS) -> None:
 
     Raises
     ------
+    CmgError
+        Nobody said where it is.
     UnavailableError
         It does not within ``seconds``.
     """
+    if not get_current_settings().api.url:
+        raise CmgError(
+            "expected PREFECT_API_URL to hold the Prefect server's address, received none. "
+            "After make up on this machine: export PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
     deadline = time.monotonic() + seconds
     with get_client(sync_client=True) as client:
         while (fault := client.api_healthcheck()) is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -41,6 +44,18 @@ def in_yaml() -> dict[str, dict[str, Any]]:
 def test_code_and_yaml_declare_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert in_code() == in_yaml()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["flows.worker"], ["flows.notifications", "--webhook", "http://127.0.0.1:9/"]]
+)
+def test_without_an_address_nothing_is_asked(arguments: list[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: expected PREFECT_API_URL to hold the Prefect server's address")
+    assert "Traceback" not in done.stderr
 
 
 def test_scheduled_runs_do_not_pile_up_and_asked_for_ones_wait() -> None:
