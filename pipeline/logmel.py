@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pipeline.audio import SAMPLE_RATE, SLICE_SAMPLES
@@ -53,7 +52,9 @@ class LogMel:
 @lru_cache(maxsize=4)
 def _window(n_fft: int) -> np.ndarray:
     """Return the periodic Hann window, float32 (n_fft,)."""
-    return scipy.signal.get_window("hann", n_fft, fftbins=True).astype(np.float32)
+    from scipy.signal import get_window  # most stages never make a spectrogram, and it takes most of a second
+
+    return get_window("hann", n_fft, fftbins=True).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
