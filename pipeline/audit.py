@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pipeline import audio, catalog, crossvalidate, labels, models, params
+from pipeline import audio, catalog, crossvalidate, labels, models, params, templates
 from pipeline.errors import DataError, ParamsError, run_main
 from pipeline.files import read_json, replacing, write_csv, write_json, write_text
 from pipeline.taxonomy import TASKS, canonical_mood
@@ -259,18 +259,9 @@ def publish(audit: Audit) -> None:
 
 def render(audits: list[dict[str, Any]]) -> str:
     """Return the page; its players read the clips beside it, nothing comes from a network."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["clip"] = lambda track_id: quote(clip_path(track_id).relative_to(FOLDER).as_posix())
-    return environment.get_template(TEMPLATE).render(audits=audits, dataset=catalog.dataset())
+    values = {"audits": audits, "dataset": catalog.dataset()}
+    address = {"clip": lambda track_id: quote(clip_path(track_id).relative_to(FOLDER).as_posix())}
+    return templates.render(TEMPLATE, values, address)
 
 
 def _sweep(kept: set[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline import acquire
+from pipeline import acquire, templates
 from pipeline.errors import run_main
 from pipeline.files import write_text
 from pipeline.quality.labels import REQUIRED
@@ -72,17 +72,8 @@ def moods() -> tuple[Mood, ...]:
 
 def render(shown: tuple[Mood, ...]) -> str:
     """Return the page; nothing in it comes from a network."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE).render(moods=shown, columns=REQUIRED, tracks=acquire.FILE.name)
+    values = {"moods": shown, "columns": REQUIRED, "tracks": acquire.FILE.name}
+    return templates.render(TEMPLATE, values)
 
 
 def write(path: Path = PAGE) -> Guide:

@@ -12,7 +12,18 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import catalog, evaluate, gallery, labels, params, record, register, spectrogram, split
+from pipeline import (
+    catalog,
+    evaluate,
+    gallery,
+    labels,
+    params,
+    record,
+    register,
+    spectrogram,
+    split,
+    templates,
+)
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, write_text
 from pipeline.sources import library as sources
@@ -252,18 +263,7 @@ def context(settings: params.Params) -> Row:
 
 def render(values: Row) -> str:
     """Fill the template; a name it does not know is an error, and all text is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"score": score, "percent": percent, "count": count}
-    return environment.get_template(TEMPLATE).render(values)
+    return templates.render(TEMPLATE, values, {"score": score, "percent": percent, "count": count})
 
 
 def score(value: float) -> str:
