@@ -23,7 +23,6 @@ LOWEST_ALPHA: Final = 0.1
 FEWEST_LABELS: Final = 20  # of a mood, on tracks with a second label: fewer say nothing about it
 
 _DIGITS: Final = 4
-_CONFUSIONS_SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,9 @@ class Agreement:
         Those below ten labels together: ``annotators``, ``n``, ``n_compared``, ``agreement``,
         ``reliability``.
     confusions
-        The most frequent pairs of ``said`` and ``others``, with ``n``.
+        From `confusions`: all of every annotator's.
+    confused_moods
+        Those of all annotators together: ``said``, ``others`` and ``n``, most frequent first.
     """
 
     n_labels: int
@@ -58,10 +59,12 @@ class Agreement:
     annotators: pd.DataFrame
     occasional: dict[str, Any]
     confusions: pd.DataFrame
+    confused_moods: pd.DataFrame
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON types; None where a figure is not defined."""
-        tables = {name: getattr(self, name) for name in ("classes", "annotators", "confusions")}
+        names = ("classes", "annotators", "confusions", "confused_moods")
+        tables = {name: getattr(self, name) for name in names}
         counts = ("n_labels", "n_tracks", "n_annotators", "n_shared")
         return (
             {name: getattr(self, name) for name in counts}
@@ -181,22 +184,33 @@ def _against_others(known: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _confused(compared: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Count the labels that are none of the others' most frequent ones, most frequent first."""
-    wrong = compared[compared["agrees"] == 0]
-    counts = wrong.groupby(by, observed=True).size().rename("n").reset_index()
-    return counts.sort_values(["n", *by], ascending=[False, *[True] * len(by)], ignore_index=True)
-
-
 def confusions(annotations: pd.DataFrame) -> pd.DataFrame:
     """Return what annotators said where the others said something else.
 
     Returns
     -------
     pd.DataFrame
-        ``annotator``, ``said``, ``others`` (the majority of the others) and ``n``, most frequent first.
+        ``annotator``, ``said``, ``others`` (the majority of the others) and ``n``, most frequent first. A
+        label that is one of the others' most frequent ones is no confusion.
     """
-    return _confused(_against_others(_known(annotations)), ["annotator", "said", "others"])
+    return _confusions(_against_others(_known(annotations)))
+
+
+def _confusions(compared: pd.DataFrame) -> pd.DataFrame:
+    by = ["annotator", "said", "others"]
+    wrong = compared[compared["agrees"] == 0]
+    return _most_first(wrong.groupby(by).size().rename("n").reset_index(), by)
+
+
+def _confused_moods(confused: pd.DataFrame) -> pd.DataFrame:
+    """Add the annotators' confusions up."""
+    by = ["said", "others"]
+    return _most_first(confused.groupby(by, as_index=False)["n"].sum(), by)
+
+
+def _most_first(counts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Sort by ``n``, the largest first; equals by name."""
+    return counts.sort_values(["n", *by], ascending=[False, *[True] * len(by)], ignore_index=True)
 
 
 def annotators(annotations: pd.DataFrame) -> pd.DataFrame:
@@ -212,7 +226,8 @@ def annotators(annotations: pd.DataFrame) -> pd.DataFrame:
         where there is nothing to tell: reliability needs ten labels.
     """
     known = _known(annotations)
-    return _annotators(known, _against_others(known), _dawid_skene(known))
+    compared = _against_others(known)
+    return _annotators(known, compared, _confusions(compared), _dawid_skene(known))
 
 
 def _dawid_skene(known: pd.DataFrame) -> pd.Series:
@@ -222,10 +237,12 @@ def _dawid_skene(known: pd.DataFrame) -> pd.Series:
     return aggregation.dawid_skene(known, MOODS)[1]
 
 
-def _annotators(known: pd.DataFrame, compared: pd.DataFrame, reliability: pd.Series) -> pd.DataFrame:
+def _annotators(
+    known: pd.DataFrame, compared: pd.DataFrame, confused: pd.DataFrame, reliability: pd.Series
+) -> pd.DataFrame:
     count = known.groupby("annotator").size()
     by = compared.groupby("annotator")["agrees"]
-    worst = _confused(compared, ["annotator", "said", "others"]).drop_duplicates("annotator")
+    worst = confused.drop_duplicates("annotator")
     table = pd.DataFrame(
         {
             "n": count,
@@ -244,7 +261,8 @@ def report(annotations: pd.DataFrame) -> Agreement:
     """Return every figure on a set of annotations."""
     known = _known(annotations)
     compared, reliability = _against_others(known), _dawid_skene(known)
-    people = _annotators(known, compared, reliability)
+    confused = _confusions(compared)
+    people = _annotators(known, compared, confused, reliability)
     regular = people["n"] >= aggregation.FEWEST_LABELS
     classes = alpha_per_class(annotations)
     return Agreement(
@@ -256,7 +274,8 @@ def report(annotations: pd.DataFrame) -> Agreement:
         classes=classes.assign(flagged=disputed(classes)),
         annotators=people[regular],
         occasional=_occasional(people[~regular], compared, reliability),
-        confusions=_confused(compared, ["said", "others"]).head(_CONFUSIONS_SHOWN),
+        confusions=confused,
+        confused_moods=_confused_moods(confused),
     )
 
 

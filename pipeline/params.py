@@ -59,6 +59,8 @@ IntakeCheck = Literal[
     "known_mood",
     "date_format",
     "future_date",
+    "past_date",
+    "characters",
     "confidence",
     "spelling",
     "duplicate",

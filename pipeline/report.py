@@ -106,11 +106,16 @@ def mood_rows(table: pd.DataFrame) -> list[Row]:
 
 
 def history() -> Row:
-    """Return every intake of labels, oldest first, and their picture; None for it where there was none."""
+    """Return every intake of labels, oldest first, and their picture; None for it where there was none.
+
+    A file that was rejected whole has a share of 1, even if its rows could not be counted.
+    """
     numbers = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
     table = pd.read_csv(_there(HISTORY), dtype=str, keep_default_na=False)
     table = table.astype(dict.fromkeys(numbers, int))
-    table["rejected_share"] = table["rejected"] / table["rows"].clip(lower=1)
+    table["fault"] = table.get("fault", "")  # histories of before there were faults in them lack it
+    share = table["rejected"] / table["rows"].clip(lower=1)
+    table["rejected_share"] = share.where(table["fault"] == "", 1.0)
     table["alpha"] = pd.to_numeric(table["alpha"], errors="coerce")
     if table.empty:
         return {"rows": [], "picture": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from typing import Final
 
 TASKS: Final = ("genre", "mood")
@@ -52,8 +52,13 @@ MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
 
 
 def _key(name: str) -> str:
-    """Reduce a mood's spelling to its letters: ``"negative but hopeful"`` → ``"negativebuthopeful"``."""
-    return re.sub(r"[^a-z]", "", name.lower())
+    """Reduce a mood's spelling to what counts: ``"negative - but_Hopeful"`` → ``"negativebuthopeful"``."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in folded if not _is_joiner(letter))
+
+
+def _is_joiner(letter: str) -> bool:
+    return letter == "_" or letter.isspace() or unicodedata.category(letter) == "Pd"
 
 
 _MOOD_BY_KEY: Final = {_key(name): name for name in MOODS} | {
@@ -64,6 +69,6 @@ _MOOD_BY_KEY: Final = {_key(name): name for name in MOODS} | {
 def canonical_mood(name: str) -> str | None:
     """Return the taxonomy's spelling of a mood or of one of its aliases; None if there is no such mood.
 
-    Case, spaces, hyphens and underscores do not count.
+    Case, width, blanks, hyphens, dashes and underscores do not count; any other character makes another name.
     """
     return _MOOD_BY_KEY.get(_key(name))

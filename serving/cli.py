@@ -213,7 +213,7 @@ def _number(value: float) -> str:
 
 
 def _print_agreement(found: Agreement) -> None:
-    """Print the figures overall, by mood, by annotator and the most frequent confusions."""
+    """Print the figures overall, by mood and by annotator, and what is confused with what."""
     print(
         f"{found.n_labels} labels of {found.n_tracks} tracks by {found.n_annotators} annotators; "
         f"{found.n_shared} tracks have two or more; Krippendorff's alpha {_number(found.alpha)}"
@@ -235,8 +235,16 @@ def _print_agreement(found: Agreement) -> None:
         print(
             f"{few['annotators']} others with few labels: {few['n']}, agreement {_number(few['agreement'])}"
         )
-    confusions = found.confusions[["said", "others", "n"]].to_numpy().tolist()
-    _print_table("Confusions", ("said", "others said", "times"), confusions)
+    _print_confusions(found)
+
+
+def _print_confusions(found: Agreement) -> None:
+    """Print what annotators said where most others of the track said something else."""
+    header = ("said", "most others said", "times")
+    both = ["said", "others", "n"]
+    by_annotator = found.confusions[["annotator", *both]].to_numpy().tolist()
+    _print_table("Confusions by annotator", ("annotator", *header), by_annotator)
+    _print_table("Confusions of all together", header, found.confused_moods[both].to_numpy().tolist())
 
 
 def _confusion(row: dict[str, Any]) -> str:

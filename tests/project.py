@@ -111,7 +111,13 @@ def copy_sources(target: Path) -> None:
         shutil.copyfile(ROOT / name, target / name)
 
 
-def write_tiny_library(folder: Path, *, genres: tuple[str, ...] = GENRES, artists: int = 4) -> None:
+def write_tiny_library(
+    folder: Path,
+    *,
+    genres: tuple[str, ...] = GENRES,
+    artists: int = 4,
+    unlabelled: tuple[str, ...] = (),
+) -> None:
     """Write the sample's music, 4 s a track, with three moods only: few tracks cannot carry ten."""
     sample.write_library(folder, genres=genres, artists_per_genre=artists, tracks_per_artist=1, seconds=4.0)
     ids = pd.read_csv(folder / "index.csv", dtype=str)["track_id"]
@@ -120,17 +126,18 @@ def write_tiny_library(folder: Path, *, genres: tuple[str, ...] = GENRES, artist
         (track_id, MOODS_USED[(number // 2 + int(rng.random() < 0.2)) % 3], who, "2024-03-05T14:00:00Z")
         for number, track_id in enumerate(ids)
         for who in ("ann", "bob", "cy")
+        if track_id not in unlabelled
     ]
     table = pd.DataFrame(rows, columns=["track_id", "mood", "annotator", "labelled_at"])
     files.write_csv(folder / "mood_labels.csv", table)
 
 
-def make(target: Path, params: dict[str, Any] | None = None) -> Project:
-    """Make a project with a tiny library, its data versioned, nothing run yet."""
+def make(target: Path, params: dict[str, Any] | None = None, *, unlabelled: tuple[str, ...] = ()) -> Project:
+    """Make a project with a tiny library, its data versioned, nothing run yet; some tracks without moods."""
     copy_sources(target)
     project = Project(target)
     project.run("git", "init", "--quiet")
-    write_tiny_library(target / "data")
+    write_tiny_library(target / "data", unlabelled=unlabelled)
     project.dvc("add", "data", "--quiet")
     project.edit_params(TINY | (params or {}))
     project.run("git", "add", "--all")

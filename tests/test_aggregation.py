@@ -8,45 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.labelling import EQUAL, METHODS, MIXED, SPAMMERS, accuracy, simulate
 from pipeline import aggregation, labels
 from pipeline.params import Aggregation
+from pipeline.taxonomy import MOODS
 
 CLASSES = ("c", "a", "b")
-METHODS: tuple[Aggregation, ...] = ("share", "majority", "dawid_skene")
-EQUAL = {f"good{n}": 0.75 for n in range(5)}
-MIXED = {"best": 0.9, "good": 0.75, "fair": 0.5, "poor": 0.3, "bad": 0.2}
-SPAMMERS = {f"spam{n}": 0.0 for n in range(3)}  # always the same answer
 ADVERSARIES = {f"swap{n}": -0.6 for n in range(2)}  # mostly the next class instead of the true one
 
 
 def annotate(*rows: tuple[str, str] | tuple[str, str, float]) -> pd.DataFrame:
     full = [(*row, 1.0)[:3] for row in rows]
     return pd.DataFrame(full, columns=["track_id", "label", "weight"])
-
-
-def simulate(
-    reliability: dict[str, float], *, seed: int, n_tracks: int = 150, n_classes: int = 4
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Return every annotator's labels of every track, and the truth.
-
-    ``reliability`` is the chance of the true class, otherwise a random one; 0 is a spammer who always says
-    the same, below 0 an adversary, who says the next class with that chance.
-    """
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(n_classes, size=n_tracks)
-    rows = []
-    for annotator, chance in reliability.items():
-        meant = truth if chance > 0 else (truth + 1) % n_classes
-        said = np.where(rng.random(n_tracks) < abs(chance), meant, rng.integers(n_classes, size=n_tracks))
-        said = said if chance else np.full(n_tracks, rng.integers(n_classes))
-        rows += [(f"t{n:03}", annotator, f"class {one}") for n, one in enumerate(said)]
-    table = pd.DataFrame(rows, columns=["track_id", "annotator", "label"]).assign(weight=1.0)
-    return table, pd.Series([f"class {one}" for one in truth], index=[f"t{n:03}" for n in range(n_tracks)])
-
-
-def accuracy(table: pd.DataFrame, truth: pd.Series, method: Aggregation) -> float:
-    found = aggregation.aggregate(table, tuple(sorted(table["label"].unique())), method)
-    return float((found.set_index("track_id")["label"] == truth).mean())
 
 
 def test_the_majority_wins() -> None:
@@ -185,6 +158,47 @@ def test_an_annotator_called_like_the_occasional_ones_stays_apart() -> None:
     _, reliability = aggregation.dawid_skene(pd.concat([table, few]), tuple(f"class {n}" for n in range(4)))
     assert reliability["x"] == reliability["y"]
     assert reliability["x"] not in reliability[["ann", "bob", "occasional"]].tolist()
+
+
+def listeners() -> pd.DataFrame:
+    """Return annotations shaped as Emotify's: a dozen or more a track, each by a listener of one label."""
+    rng = np.random.default_rng(0)
+    liked = rng.dirichlet(np.full(len(MOODS), 0.5), size=25)  # (tracks, moods)
+    rows = [
+        (f"emotify.rock.{track:05}", MOODS[mood])
+        for track, chances in enumerate(liked)
+        for mood in rng.choice(len(MOODS), size=rng.integers(11, 40), p=chances)
+    ]
+    table = pd.DataFrame(rows, columns=["track_id", "mood"])
+    return table.assign(annotator=[f"listener-{number:05}" for number in range(len(table))])
+
+
+def entropy_by_track(soft: np.ndarray) -> np.ndarray:
+    """Return each row's entropy in nats, float (n_tracks,)."""
+    return np.array([-sum(one * np.log(one) for one in row if one > 0) for row in soft.astype(float)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_soft_labels_of_many_listeners_of_one_label_sum_to_one(method: Aggregation) -> None:
+    table = listeners()
+    found = labels.mood_labels(table, table, method)
+    assert found["track_id"].tolist() == sorted(table["track_id"].unique())
+    assert found["n_labels"].sum() == len(table)
+    stored = found[[f"p_{mood}" for mood in MOODS]].to_numpy()
+    np.testing.assert_allclose(stored.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(labels.shares(found).sum(axis=1), 1, atol=1e-6)
+
+
+def test_shares_keep_the_listeners_disagreement_and_the_other_methods_less_of_it() -> None:
+    table = listeners()
+    said = pd.crosstab(table["track_id"], table["mood"], normalize="index").to_numpy()
+    soft = {method: labels.shares(labels.mood_labels(table, table, method)) for method in METHODS}
+    kept = {method: entropy_by_track(one) for method, one in soft.items()}
+    np.testing.assert_allclose(kept["share"], entropy_by_track(said), atol=1e-4)
+    assert kept["share"].mean() == pytest.approx(entropy_by_track(said).mean(), abs=1e-5)
+    assert kept["share"].mean() > 1
+    assert kept["majority"].max() == 0
+    assert kept["dawid_skene"].mean() < kept["share"].mean()
 
 
 @pytest.mark.parametrize("method", METHODS)

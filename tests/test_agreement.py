@@ -143,6 +143,24 @@ def test_confusions_are_counted_by_annotator() -> None:
     ]
 
 
+def test_the_report_has_every_confusion_by_annotator_and_of_all_together() -> None:
+    """Five differ from the others of three tracks each, in 25 ways; everybody is among the others of all."""
+    others = [mood for mood in MOODS if mood != WARM]
+    wrong = {f"t{number:02}": others[number % 9] for number in range(25)}
+    table = annotate(**{track: [WARM, WARM, WARM, mood] for track, mood in wrong.items()})
+    apart = table["mood"] != WARM
+    table.loc[apart, "annotator"] = [f"x{number // 3}" for number in range(25)]
+    found = agreement.report(table)
+    pd.testing.assert_frame_equal(found.confusions, agreement.confusions(table))
+    assert (len(found.confusions), set(found.confusions["n"])) == (25, {1})
+    assert found.confused_moods["n"].tolist() == [3] * 7 + [2] * 2
+    assert found.confused_moods.loc[0].tolist() == [min(others[:7]), WARM, 3]
+    plain = found.as_dict()
+    assert len(plain["confusions"]) == 25
+    assert plain["confusions"][0] == {"annotator": "x0", "said": others[0], "others": WARM, "n": 1}
+    assert len(plain["confused_moods"]) == 9
+
+
 def test_annotators_of_one_label_have_no_reliability_of_their_own() -> None:
     table = annotate(**{f"t{n}": [SAD, SAD, HAPPY] for n in range(5)})
     table["annotator"] = [f"listener {n:02}" for n in range(len(table))]

@@ -147,6 +147,35 @@ def test_agreement(library: Library) -> None:
         assert part in shown
 
 
+def test_confusions_by_annotator_the_most_frequent_in_text_and_all_in_json(library: Library) -> None:
+    wrong = [("cy", "Other")] * 3 + [(f"x{number:02}", "CalmButEpic") for number in range(24)]
+    rows = [
+        row
+        for track, (who, mood) in enumerate(wrong)
+        for row in [(track, "CalmButWarm", "ann"), (track, "CalmButWarm", "bob"), (track, mood, who)]
+    ]
+    lines = [f"blues.{track:05},{mood},{who},{TIME}" for track, mood, who in rows]
+    Path("data/mood_labels.csv").write_text("\n".join([HEADER, *lines, ""]))
+    said = json.loads(cmg("labels", "agreement", "--json").stdout)["confusions"]
+    assert len(said) == 25
+    assert said[0] == {"annotator": "cy", "said": "Other", "others": "CalmButWarm", "n": 3}
+    shown = cmg("labels", "agreement").stdout
+    header, first = (
+        next(line for line in shown[shown.index("Confusions by annotator") :].splitlines() if part in line)
+        for part in ("most others said", "cy")
+    )
+    assert [cell.strip() for cell in header.split("┃")[1:-1]] == [
+        "annotator",
+        "said",
+        "most others said",
+        "times",
+    ]
+    assert [cell.strip() for cell in first.split("│")[1:-1]] == ["cy", "Other", "CalmButWarm", "3"]
+    assert "… and 5 more; --json has them all" in shown
+    assert "x18" in shown
+    assert "x19" not in shown
+
+
 def test_next(library: Library) -> None:
     catalog.main()
     said = json.loads(cmg("labels", "next", "-n", "3", "--out", "next.csv", "--json").stdout)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import threading
 import time
+import unicodedata
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from filelock import FileLock
 from pipeline import params
 from pipeline.errors import DataError
 from pipeline.files import sha256
-from pipeline.intake import inbox
+from pipeline.intake import inbox, store
 from pipeline.sources import library
 from pipeline.taxonomy import MOODS
 
@@ -99,6 +101,7 @@ def test_good_rows_are_merged_bad_rows_put_aside_and_all_is_remembered() -> None
         "annotators": "1",
         "new_tracks": "1",
         "alpha": f"{intake.alpha:.6f}",
+        "fault": "",
     }
     assert not Path("inbox/.intake").exists()
     assert all((Path("data_docs") / page).exists() for page in intake.docs)
@@ -111,6 +114,8 @@ FAULTS = {
     "known_mood": f"blues.00001,Sad,bob,{TIME},",
     "date_format": "blues.00001,Other,bob,2024-02-30T14:00:00Z,",
     "future_date": "blues.00001,Other,bob,2999-01-01T14:00:00Z,",
+    "past_date": "blues.00001,Other,bob,0001-01-01T00:00:00+14:00,",
+    "characters": f"blues.00001,Other,b\x00b,{TIME},",
     "confidence": f"blues.00001,Other,bob,{TIME},7",
     "cell_size": f"blues.00001,Other,{'bob' * 99},{TIME},",
     "duplicate": f"blues.00000,Other,ann,{TIME},",
@@ -122,6 +127,8 @@ FAULTY_CELLS = {
     "known_mood": ("mood", "Sad"),
     "date_format": ("labelled_at", "2024-02-30T14:00:00Z"),
     "future_date": ("labelled_at", "2999-01-01T14:00:00Z"),
+    "past_date": ("labelled_at", "0001-01-01T00:00:00+14:00"),
+    "characters": ("annotator", r"'b\x00b'"),
     "confidence": ("confidence", "7"),
     "cell_size": ("annotator", "bobbob"),
     "duplicate": ("annotator", "blues.00000, ann, Other in line 2 of mood_labels.csv"),
@@ -200,6 +207,10 @@ def test_a_faulty_file_is_rejected_whole(name: str, content: bytes, said: str) -
     assert STORE.read_bytes() == before
     assert not path.exists()
     assert lines_of(HISTORY)[1].split(",")[3:9] == ["0"] * 6
+    (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
+    assert row["fault"] == intake.fault
+    (page,) = intake.docs
+    assert "a file that can be read row by row" in (Path("data_docs") / page).read_text(encoding="utf-8")
 
 
 def test_too_many_rows_and_too_large_a_file() -> None:
@@ -360,3 +371,225 @@ def test_the_result_is_frozen_and_plain_json() -> None:
     assert values["rejected_rows"][0]["position"] == "line 3"
     with pytest.raises(FrozenInstanceError):
         intake.rows = 7  # type: ignore[misc]
+
+
+HOSTILE = ["an\rn", "an\nn", "an\x00n", "a\x85n", "\x7fan"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_cell_with_control_characters_is_rejected_and_nothing_breaks(name: str) -> None:
+    path = drop("hostile.csv")
+    path.write_bytes(f'{HEADER}\nblues.00001,Other,"{name}",{TIME}\nblues.00002,Other,bob,{TIME}\n'.encode())
+    os.utime(path, (0, 0))
+    (intake,) = run()
+    assert (intake.accepted, intake.rejected_rows[0].annotator) == (1, name)
+    with Path("inbox/rejected/hostile.csv").open(encoding="utf-8", newline="") as stream:
+        (row,) = csv.DictReader(stream, strict=True)
+    assert row["annotator"] == name
+    drop("later.csv", f"blues.00003,Other,bob,{TIME}")
+    assert run()[0].is_whole
+
+
+SCRIPT = "<script>alert(7)</script>"
+
+
+def test_no_page_runs_what_people_wrote() -> None:
+    drop(
+        f"a{SCRIPT[:-9]}.csv", *[f"{SCRIPT},{SCRIPT},{SCRIPT},{SCRIPT}"], f"blues.00001,Other,{SCRIPT},{TIME}"
+    )
+    drop(f"b{SCRIPT[:-9]}.csv", header=f"{SCRIPT},mood")
+    first, second = run()
+    assert first.rejected_rows[0].track_id == SCRIPT
+    assert pd.read_csv("inbox/rejected/" + first.file)["mood"].tolist() == [SCRIPT]
+    assert SCRIPT in second.fault
+    pages = [path.read_text(encoding="utf-8") for path in Path("data_docs").rglob("*.html")]
+    assert sum("alert(7)" in page for page in pages) >= 4
+    assert not [page for page in pages if "<script>alert" in page]
+
+
+def test_half_a_surrogate_pair_is_rejected() -> None:
+    annotation = {"completed_by": {"email": "a\ud800b"}, "updated_at": TIME}
+    annotation["result"] = [{"from_name": "mood", "value": {"choices": ["Other"]}}]
+    path = drop("export.json")
+    path.write_text(json.dumps([{"data": {"track_id": "blues.00001"}, "annotations": [annotation]}]))
+    os.utime(path, (0, 0))
+    (intake,) = run()
+    assert [row.annotator for row in intake.rejected_rows] == ["a\ufffdb"]
+    assert "annotator: characters expected no line break" in intake.rejected_rows[0].reason
+
+
+def without_quotes(table: pd.DataFrame, _: int) -> str:
+    return "".join(",".join(row) + "\n" for row in [list(table), *table.to_numpy().tolist()])
+
+
+def test_a_store_that_would_not_read_back_is_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    drop("batch.csv", f"blues.00001,Other,bob,{TIME}")
+    before = STORE.read_bytes()
+    monkeypatch.setattr(store, "utc", lambda times: times + ",x")
+    monkeypatch.setattr(store, "_written", without_quotes)
+    with pytest.raises(DataError, match="expected"):
+        run()
+    assert STORE.read_bytes() == before
+    assert not Path("inbox/.intake").exists()
+    assert Path("inbox/labels/batch.csv").exists()
+
+
+NAMES = {
+    b"J\xfcrgen.csv": "J\ufffdrgen.csv",
+    b"two\nlines\x1b.csv": "two_lines_.csv",
+    b"n" * 250 + b".csv": "n" * 146 + ".csv",
+    "日".encode() * 83 + b".csv": "日" * 48 + ".csv",
+}
+
+
+@pytest.mark.parametrize("raw", NAMES)
+@pytest.mark.parametrize("is_good", [True, False])
+@pytest.mark.parametrize("added", [True, False])
+def test_a_name_that_cannot_be_written_down_is_changed(raw: bytes, is_good: bool, added: bool) -> None:
+    path = Path(os.fsdecode(raw)) if added else Path("inbox/labels") / os.fsdecode(raw)
+    path.write_text(f"{HEADER}\nblues.00001,Other,bob,{TIME}\n" if is_good else "x,y\n")
+    os.utime(path, (0, 0))
+    (intake,) = [inbox.add(path, settings=params.read().intake)] if added else run()
+    place = "done" if is_good else "rejected"
+    assert (intake.file, intake.moved_to, intake.is_whole) == (NAMES[raw], f"{place}/{NAMES[raw]}", is_good)
+    assert Path("inbox", intake.moved_to).is_file()
+    assert lines_of(HISTORY)[1].startswith(NAMES[raw] + ",")
+    assert list(Path("inbox/labels").iterdir()) == []
+    assert run() == []
+
+
+def test_a_file_with_such_a_name_is_found_again_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = drop(os.fsdecode(b"J\xfcrgen.csv"), f"blues.00001,Other,bob,{TIME}")
+    kill(monkeypatch)
+    (intake,) = run()
+    assert (intake.file, intake.recovered, path.exists()) == ("J\ufffdrgen.csv", True, False)
+
+
+def kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Die once between the plan and its end."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox.journal, "carry_out", lambda *_, **__: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            run()
+
+
+def test_a_file_that_cannot_be_read_stays_and_the_others_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    drop("a.csv", f"blues.00001,Other,bob,{TIME}")
+    locked = drop("b.csv", f"blues.00002,Other,bob,{TIME}")
+    drop("c.csv", f"blues.00003,Other,bob,{TIME}")
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    first, second, third = run()
+    assert (first.is_whole, second.is_whole, third.is_whole) == (True, False, True)
+    assert "b.csv: expected a file that can be read, received Permission denied" in second.fault
+    assert (second.moved_to, locked.exists(), len(lines_of(HISTORY))) == ("", True, 3)
+
+
+POISON = [
+    {"result": 5},
+    {"result": [5]},
+    {"result": [{"from_name": "mood", "value": 5}]},
+    {"result": [{"from_name": "mood", "value": {"choices": 5}}]},
+    {"result": [{"value": None}]},
+    {"completed_by": [5]},
+    {"updated_at": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize("changes", POISON)
+def test_no_shape_of_json_stops_the_files_after_it(changes: dict[str, object]) -> None:
+    task = {"data": {"audio": "http://[x/a.wav"}, "annotations": [{"completed_by": 1, **changes}]}
+    path = drop("a.json")
+    path.write_text(json.dumps([task]))
+    os.utime(path, (0, 0))
+    drop("b.csv", f"blues.00001,Other,bob,{TIME}")
+    first, second = run()
+    assert (first.is_whole, first.accepted, second.is_whole) == (False, 0, True)
+
+
+def test_a_recovered_fault_is_still_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    drop("bad.csv", header="track_id,mood")
+    kill(monkeypatch)
+    (intake,) = run()
+    assert (intake.recovered, intake.is_whole, "annotator" in intake.fault) == (True, False, True)
+
+
+def test_recovered_rejections_come_with_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"polka.00001,Other,=bob,{TIME}", f"blues.00001,Other,bob,{TIME}"]
+    path = drop("bad.csv", *rows)
+    expected = inbox.check(path, settings=params.read().intake).rejected_rows
+    kill(monkeypatch)
+    (intake,) = run()
+    assert (intake.recovered, intake.accepted, intake.rejected_rows) == (True, 1, expected)
+
+
+def test_a_batch_rejected_by_a_check_counts_its_rows_as_rejected() -> None:
+    drop("batch.csv", f"blues.00001,Other,bob,{TIME},x", header=f"{HEADER},why")
+    settings = params.read().intake.model_copy(update={"severity": {"extra_columns": "critical"}})
+    (intake,) = inbox.run(settings=settings)
+    assert (intake.rows, intake.accepted, intake.rejected) == (1, 0, 1)
+    (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
+    assert (row["rejected"], row["fault"].split()[0]) == ("1", "extra_columns")
+
+
+def test_the_history_keeps_a_fault_in_one_short_line() -> None:
+    path = drop("bad.csv")
+    path.write_text('"two\nlines\x00",' + ",".join(f"column {number}" for number in range(200)) + "\n\n")
+    os.utime(path, (0, 0))
+    (intake,) = run()
+    (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
+    assert len(intake.fault) > len(row["fault"]) == 300
+    assert row["fault"].isprintable()
+
+
+def test_an_older_history_gets_the_column_of_faults() -> None:
+    HISTORY.write_text(",".join(library.HISTORY_COLUMNS[:-1]) + "\n")
+    drop("bad.csv", header="track_id,mood")
+    run()
+    (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
+    assert "annotator, labelled_at is missing" in row["fault"]
+
+
+def test_formulas_are_disarmed_among_the_rejected_and_only_there() -> None:
+    drop("a.csv", f"polka,=1+1,@ann,{TIME}", f"blues.00001,Other,=bob,{TIME}", f"polka,-1.5,-,{TIME}")
+    run()
+    rejected = pd.read_csv("inbox/rejected/a.csv", dtype=str, keep_default_na=False)
+    assert rejected["mood"].tolist() == ["'=1+1", "-1.5"]
+    assert rejected["annotator"].tolist() == ["'@ann", "'-"]
+    assert lines_of(STORE)[-1] == f"blues.00001,Other,=bob,{TIME}"
+    text = Path("inbox/rejected/a.csv").read_text().replace("polka", "blues.00002").replace("'=1+1", "Other")
+    path = drop("mended.csv")
+    path.write_text(text)
+    os.utime(path, (0, 0))
+    run()
+    assert f"blues.00002,Other,@ann,{TIME}" in lines_of(STORE)
+
+
+def test_an_annotator_has_one_name(project: Path) -> None:
+    names = [unicodedata.normalize(form, "José  B") for form in ("NFC", "NFD")]
+    drop("a.csv", f"blues.00001,Other,{names[0]},{TIME}")
+    drop("b.csv", f"blues.00001,Other,{names[1]},{TIME}", f"blues.00002,Other,{names[1]},{TIME}")
+    first, second = run()
+    assert (first.is_whole, second.rejected, "duplicate" in second.rejected_rows[0].reason) == (True, 1, True)
+    assert lines_of(STORE)[-1] == f"blues.00002,Other,José B,{TIME}"
+
+
+def test_an_add_that_fails_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Path("given.csv")
+    given.write_text(f"{HEADER}\nblues.00002,Other,bob,{TIME}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox.journal, "commit", lambda *_, **__: exec("raise OSError(28, 'no space left')"))
+        with pytest.raises(OSError, match="no space"):
+            inbox.add(given, settings=params.read().intake)
+    assert list(Path("inbox/labels").iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox.journal, "carry_out", lambda *_, **__: exec("raise OSError(28, 'no space left')"))
+        with pytest.raises(OSError, match="no space"):
+            inbox.add(given, settings=params.read().intake)
+    assert run()[0].accepted == 1

@@ -214,10 +214,10 @@ def test_a_plan_that_no_longer_fits_is_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_thousand_rows() -> None:
-    """The bar is 30 s on two quiet cores, which the benchmark shows; much more is a failure anywhere."""
+    """Checked in 30 s at most, and merged in as many, with 1.5 GB of memory at most."""
     command = [sys.executable, "-m", "benchmarks.intake", "load"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines()[-2:]:
         assert line.startswith("100000 rows: 95002 accepted, 4998 rejected")
-        assert float(line.split(" s, ")[0].split()[-1]) < 120
-        assert float(line.split("peak ")[1].split()[0]) < 1.5
+        assert float(line.split(" s, ")[0].split()[-1]) <= 30
+        assert float(line.split("peak ")[1].split()[0]) <= 1.5

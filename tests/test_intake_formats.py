@@ -6,12 +6,14 @@ import csv
 import io
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.intake import formats
+from pipeline.intake import formats, store
 from pipeline.intake.formats import FileFaultError
+from pipeline.quality import intake as checks
 
 TIME = "2024-03-05T14:00:00Z"
 HEADER = ["track_id", "mood", "annotator", "labelled_at"]
@@ -76,11 +78,13 @@ def test_other_columns_are_named_and_dropped() -> None:
     assert list(batch.rows) == list(formats.COLUMNS)
 
 
-cells = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12).map(str.strip)
+cells = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+cells = cells.map(str.strip).filter(lambda cell: formats.without_mark(cell) == cell)
+names = cells.map(checks.annotator_name)
 
 
 @given(
-    st.lists(st.tuples(cells, cells, cells, cells.filter(bool)), min_size=1, max_size=5),
+    st.lists(st.tuples(cells, cells, names, cells.filter(bool)), min_size=1, max_size=5),
     st.sampled_from(",;"),
 )
 @settings(max_examples=60, deadline=None)
@@ -111,6 +115,8 @@ def test_text_survives(rows: list[tuple[str, ...]], delimiter: str) -> None:
         ("b.json", b'{"a": 1}', "expected a list of tasks, received dict"),
         ("b.json", b"[1]", "task 1: expected `data` and `annotations`"),
         ("b.json", b'[{"annotations": [7]}]', "task 1: expected `data`"),
+        ("b.json", b'[{"annotations": [{"result": 5}]}]', "task 1: expected `result` to be a list"),
+        ("b.json", b'[{"annotations": [{"result": [{"value": 5}]}]}]', "task 1: expected `result`"),
         ("b.json", b"[]", "expected labels, received none"),
     ],
 )
@@ -121,6 +127,28 @@ def test_a_file_that_cannot_be_taken_in_part(name: str, content: bytes, said: st
 
 def test_as_many_rows_as_allowed_pass() -> None:
     assert len(read(csv_of(ROWS * 500)).rows) == 1000
+
+
+@pytest.mark.parametrize("n_open", [3, 5])
+def test_open_lines_count_towards_the_sane_size(n_open: int) -> None:
+    """Three open lines, then five answers, at most four: the last answers must not get lost in silence."""
+    rows = [dict.fromkeys(HEADER, "") | {"track_id": "a"}] * n_open + ROWS[:1] * 5
+    with pytest.raises(FileFaultError, match="expected at most 4 rows"):
+        read(csv_of(rows), max_rows=4)
+    assert len(read(csv_of(rows), max_rows=n_open + 5).rows) == 5
+
+
+def test_a_file_of_open_questions_is_told_so() -> None:
+    rows = [dict.fromkeys(HEADER, "") | {"track_id": "a"}] * 3
+    with pytest.raises(FileFaultError, match=r"expected labels, received 3 lines without one\. Fill in mood"):
+        read(csv_of(rows))
+
+
+@given(st.lists(st.lists(st.text().map(str.strip), min_size=2, max_size=2), max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_what_is_written_is_read_back(rows: list[list[str]]) -> None:
+    table = pd.DataFrame([["a", *row] for row in rows], columns=["x", "y", "z"], dtype="object")
+    store.require_readable(store.csv_text(table), table)
 
 
 def task(number: int = 17, *, data=None, **changes):
@@ -178,6 +206,7 @@ def test_label_studio_json() -> None:
         ({"audio": "https://host/x/blues.00042"}, "blues.00042"),
         ({"song": "https://host/blues.00042.ogg", "title": "t"}, "blues.00042"),
         ({"title": "t"}, ""),
+        ({"audio": "http://[x/a.wav"}, "http://[x/a.wav"),
     ],
 )
 def test_the_track_of_a_task(data, track: str) -> None:
@@ -241,6 +270,21 @@ def test_label_studio_csv_with_a_choice_of_another_name() -> None:
     row = {("feeling" if name == "mood" else name): value for name, value in EXPORT.items()}
     batch = read_export(row | {"title": "a song"})
     assert (batch.rows["mood"].tolist(), batch.dropped) == (["Other"], ("title",))
+
+
+def test_label_studio_csv_with_answers_as_json() -> None:
+    """The converter unpacks a single choice only; a rating and several choices stay JSON."""
+    batch = read_export(
+        EXPORT | {"confidence": '[{"rating": 3}]'},
+        EXPORT | {"confidence": "", "mood": '{"choices": ["Other", "CalmButWarm"]}'},
+    )
+    assert batch.rows["confidence"].tolist() == ["3", ""]
+    assert batch.rows["mood"].tolist() == ["Other", "Other | CalmButWarm"]
+
+
+@pytest.mark.parametrize("cell", ["[", "[1]", "{}", "[" * 100_000, '[{"rating": []}]', "[x]"])
+def test_cells_that_only_look_like_json_stay(cell: str) -> None:
+    assert read_export(EXPORT | {"mood": cell}).rows["mood"].tolist() == [cell]
 
 
 def test_label_studio_csv_without_a_choice() -> None:

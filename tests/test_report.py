@@ -378,8 +378,20 @@ def test_the_comparison_holds_every_model_and_the_report():
 def test_intakes_of_labels_are_listed_with_their_picture(project, page):
     assert "New labels over time" not in page
     rows = [
-        ("monday.csv", "a" * 64, "2024-03-05T14:00:00Z", 120, 118, 2, 1, 3, 7, "0.412300"),
-        ("fault.csv", "b" * 64, "2024-03-06T14:00:00Z", 0, 0, 0, 0, 0, 0, ""),
+        ("monday.csv", "a" * 64, "2024-03-05T14:00:00Z", 120, 118, 2, 1, 3, 7, "0.412300", ""),
+        (
+            "<b>.csv",
+            "b" * 64,
+            "2024-03-06T14:00:00Z",
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            "",
+            "expected <script>alert(7)</script>",
+        ),
     ]
     write_csv(report.HISTORY, pd.DataFrame(rows, columns=list(library.HISTORY_COLUMNS)))
     report.main()
@@ -388,3 +400,14 @@ def test_intakes_of_labels_are_listed_with_their_picture(project, page):
     assert "monday.csv" in page
     assert "0.412" in page
     assert "not defined" in page
+    assert "<td>2 (1.7\N{NARROW NO-BREAK SPACE}%)</td>" in page
+    assert "rejected whole: expected &lt;script&gt;alert(7)&lt;/script&gt;" in page
+    assert "&lt;b&gt;.csv" in page
+    assert [one["rejected_share"] for one in report.history()["rows"]] == [2 / 120, 1.0]
+
+
+def test_a_history_of_before_there_were_faults_is_read(project):
+    columns = list(library.HISTORY_COLUMNS[:-1])
+    rows = [("monday.csv", "a" * 64, "2024-03-05T14:00:00Z", 120, 118, 2, 1, 3, 7, "0.412300")]
+    write_csv(report.HISTORY, pd.DataFrame(rows, columns=columns))
+    assert [one["fault"] for one in report.history()["rows"]] == [""]

@@ -24,6 +24,9 @@ def test_spellings_of_a_mood(name: str) -> None:
         words,
         words.replace(" ", "_"),
         words.replace(" ", "-"),
+        words.replace(" ", " \u2013\u00a0"),
+        words.replace(" ", "\t\u2011"),
+        "".join(chr(ord(letter) + 0xFEE0) for letter in name),  # full width, as East Asian keyboards write
     ):
         assert canonical_mood(spelling) == name
     assert canonical_mood(f"  {name} ") == name
@@ -37,6 +40,28 @@ def test_the_reports_own_misspelling() -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "Happy", "TotallyPositiv", "OtherMood", "123", "Calm", "Ödd"])
 def test_what_is_no_mood(name: str) -> None:
+    assert canonical_mood(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Other?",
+        "=Other",
+        "Other 2",
+        "Other / не знаю",
+        "Other/CalmButWarm",
+        "CalmButWarm!!!",
+        "Calm, but warm",
+        "(Other)",
+        "'Other'",
+        "Other.",
+        "Oth\u00e9er",
+        "日Other",
+        "\u2212Other",
+    ],
+)
+def test_nothing_but_case_blanks_dashes_and_underscores_is_passed_over(name: str) -> None:
     assert canonical_mood(name) is None
 
 

@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
 
 from pipeline import audio
 from pipeline.errors import DataError
+from pipeline.quality import intake as checks
 from pipeline.quality import labels as store_checks
 from pipeline.taxonomy import canonical_mood
 
@@ -46,6 +47,8 @@ _EXPORT_COLUMNS: Final = frozenset(
 )
 # Label Studio puts eight random digits before the name of an uploaded file.
 _UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
+_FORMULA: Final = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of one
+_NUMBER: Final = re.compile(r"^[+-]?\d+(?:[.,]\d+)?$")
 _DECIMAL: Final = re.compile(r"^([123])[.,]0*$")
 
 
@@ -88,7 +91,7 @@ def read(content: bytes, *, name: str, max_rows: int) -> Batch:
     ------
     FileFaultError
         The suffix is unknown, the text is not UTF-8, the table has no header, a ragged row, no rows or too
-        many, or lacks a column, or the JSON is no Label Studio export.
+        many (open questions count), or lacks a column, or the JSON is no Label Studio export.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -96,17 +99,7 @@ def read(content: bytes, *, name: str, max_rows: int) -> Batch:
             f"{name}: expected a .csv or .json file, received {suffix or 'no suffix'}. Export it as one."
         )
     text = _decoded(content, name=name)
-    batch = (_read_csv if suffix == ".csv" else _read_json)(text, name=name, max_rows=max_rows)
-    if batch.rows.empty:
-        raise FileFaultError(
-            f"{name}: expected labels, received none (no rows below the header). Export it anew."
-        )
-    if len(batch.rows) > max_rows:
-        raise FileFaultError(
-            f"{name}: expected at most {max_rows} rows, received more. "
-            "Split the file, or raise intake.max_rows."
-        )
-    return batch
+    return (_read_csv if suffix == ".csv" else _read_json)(text, name=name, max_rows=max_rows)
 
 
 def _decoded(content: bytes, *, name: str) -> str:
@@ -125,6 +118,7 @@ def _read_csv(text: str, *, name: str, max_rows: int) -> Batch:
         records = list(islice(store_checks.records(reader, path=Path(name)), max_rows + 2))
     except DataError as error:
         raise FileFaultError(str(error)) from None
+    _check_size(len(records) - 1, name=name, max_rows=max_rows)
     header = [_column_name(cell) for cell in records[0][1:]] if records else []
     _check_header(header, name=name)
     table = pd.DataFrame(
@@ -132,6 +126,15 @@ def _read_csv(text: str, *, name: str, max_rows: int) -> Batch:
     )  # (n_rows, n_columns)
     positions = pd.Series([f"line {record[0]}" for record in records[1:]], dtype="str")
     return _batch(_without_empty(table, header), positions, name=name)
+
+
+def _check_size(n_rows: int, *, name: str, max_rows: int) -> None:
+    """Raise `FileFaultError` on more rows than are sane, before any of them is left out."""
+    if n_rows > max_rows:
+        raise FileFaultError(
+            f"{name}: expected at most {max_rows} rows, received more. "
+            "Split the file, or raise intake.max_rows."
+        )
 
 
 def _delimiter(text: str) -> str:
@@ -172,6 +175,7 @@ def _check_header(header: Sequence[str], *, name: str) -> None:
 
 def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
     """Bring a table of text, of ours or of Label Studio's columns, into the one form."""
+    n_read = len(table)
     if "labelled_at" not in table and {"created_at", "updated_at"} & set(table):
         kept = _finished(table)
         table, positions = _from_export(table[kept]), positions[kept]
@@ -182,11 +186,38 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
             f"{', '.join(missing)} is missing. Name the columns in line 1."
         )
     answered = table[list(_ANSWER)].ne("").any(axis=1)
+    _check_any(n_read, int(answered.sum()), name=name)
     table, positions = table[answered], positions[answered]
     rows = table.reindex(columns=list(COLUMNS), fill_value="").reset_index(drop=True)
     rows[CONFIDENCE] = rows[CONFIDENCE].str.replace(_DECIMAL, r"\1", regex=True)
+    for column in store_checks.REQUIRED:
+        rows[column] = rows[column].map(without_mark).astype("str")
+    rows["annotator"] = rows["annotator"].map(checks.annotator_name).astype("str")
     dropped = tuple(column for column in table if column not in COLUMNS and column not in _EXPORT_COLUMNS)
     return Batch(rows, _unique(positions), dropped)
+
+
+def marked(cell: str) -> str:
+    """Return a cell that no spreadsheet runs: one that looks like a formula and no number gets an apostrophe.
+
+    >>> marked("=1+1"), marked("-1.5")
+    ("'=1+1", '-1.5')
+    """
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.match(cell) else cell
+
+
+def without_mark(cell: str) -> str:
+    """Return a cell as it was before `marked`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
+def _check_any(n_read: int, n_answers: int, *, name: str) -> None:
+    """Raise `FileFaultError` on a file without answers, and say whether it has questions."""
+    if n_answers:
+        return
+    received = f"{n_read} lines without one" if n_read else "none (no rows below the header)"
+    advice = "Fill in mood, annotator and labelled_at." if n_read else "Export it anew."
+    raise FileFaultError(f"{name}: expected labels, received {received}. {advice}")
 
 
 def _unique(positions: pd.Series) -> list[str]:
@@ -212,8 +243,28 @@ def _from_export(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(labelled_at=labelled_at)
     if "track_id" not in table and "audio" in table:
         table = table.assign(track_id=table["audio"].map(track_of_audio)).drop(columns="audio")
+    for column in table.columns.difference(_EXPORT_COLUMNS):
+        table[column] = table[column].map(_unpacked).astype("str")
     choice = None if "mood" in table else _mood_column(table)
     return table if choice is None else table.rename(columns={choice: "mood"})
+
+
+def _unpacked(cell: str) -> str:
+    """Return the answer in a cell that Label Studio exports as JSON; other cells as they are.
+
+    It does so for ratings, and for several choices (label-studio-converter, ``prettify_result``).
+
+    >>> _unpacked('[{"rating": 3}]')
+    '3'
+    """
+    if not cell.startswith(("[", "{")):
+        return cell
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+    results = found if isinstance(found, list) else [found]
+    return _joined([value for one in results for value in _values(one)]) or cell
 
 
 def _mood_column(table: pd.DataFrame) -> str | None:
@@ -235,7 +286,10 @@ def track_of_audio(url: str) -> str:
     >>> track_of_audio("/data/local-files/?d=gtzan/blues/blues.00042.au")
     'blues.00042'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address: the row is rejected for it as for any unknown track
+        return url
     path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
     name = PurePosixPath(path).name
     if "/upload/" in path:
@@ -255,6 +309,7 @@ def _read_json(text: str, *, name: str, max_rows: int) -> Batch:
             f"{name}: expected a list of tasks, received {type(tasks).__name__}. {_JSON_ADVICE}"
         )
     records = list(islice(_annotations(tasks, name=name), max_rows + 1))
+    _check_size(len(records), name=name, max_rows=max_rows)
     table = pd.DataFrame(
         [record for _, record in records],
         columns=["track_id", "mood", "annotator", "labelled_at", CONFIDENCE],
@@ -270,13 +325,35 @@ def _annotations(tasks: Sequence[Any], *, name: str) -> Iterator[tuple[str, dict
     """Yield position and row of every annotation that was not cancelled."""
     for number, task in enumerate(tasks, 1):
         annotations = task.get("annotations") if isinstance(task, dict) else None
-        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+        if not _are_dicts(annotations):
             raise FileFaultError(f"{name}, task {number}: expected `data` and `annotations`. {_JSON_ADVICE}")
+        _check_results(annotations, where=f"{name}, task {number}")
         track_id = _track_of_task(task.get("data"))
         for order, annotation in enumerate(annotations, 1):
             if not annotation.get("was_cancelled"):
                 position = f"task {task.get('id', number)}, annotation {annotation.get('id', order)}"
-                yield position, {"track_id": track_id} | _row(annotation)
+                row = {"track_id": track_id} | _row(annotation)
+                yield _encodable(position), {column: _encodable(cell) for column, cell in row.items()}
+
+
+def _are_dicts(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _check_results(annotations: Sequence[Mapping[str, Any]], *, where: str) -> None:
+    """Raise `FileFaultError` unless every annotation's result is a list of objects that have a value."""
+    for annotation in annotations:
+        results = annotation.get("result") or []
+        if not _are_dicts(results) or not all(isinstance(one.get("value", {}), dict) for one in results):
+            raise FileFaultError(
+                f"{where}: expected `result` to be a list of objects, each with an object `value`. "
+                f"{_JSON_ADVICE}"
+            )
+
+
+def _encodable(text: str) -> str:
+    """Return text that UTF-8 can hold: half a surrogate pair becomes U+FFFD, for which a check rejects it."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _track_of_task(data: Any) -> str:
@@ -291,7 +368,7 @@ def _track_of_task(data: Any) -> str:
 
 def _row(annotation: Mapping[str, Any]) -> dict[str, str]:
     """Return one annotation's cells but the track."""
-    results = [one for one in annotation.get("result") or [] if isinstance(one, dict)]
+    results = annotation.get("result") or []
     return {
         "mood": _answer(results, "mood"),
         "annotator": _annotator(annotation.get("completed_by")),
@@ -308,8 +385,11 @@ def _answer(results: Sequence[Mapping[str, Any]], control: str) -> str:
     named = [one for one in results if str(one.get("from_name", "")).lower() == control]
     others = [one for one in results if str(one.get("from_name", "")).lower() != CONFIDENCE]
     if not named and control == "mood":
-        named = [one for one in others if "choices" in (one.get("value") or {})]
-    values = [value for one in named for value in _values(one.get("value"))]
+        named = [one for one in others if "choices" in one.get("value", {})]
+    return _joined([value for one in named for value in _values(one.get("value"))])
+
+
+def _joined(values: Sequence[Any]) -> str:
     return " | ".join(str(value).strip() for value in values)
 
 

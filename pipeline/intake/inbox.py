@@ -6,8 +6,11 @@ that were not taken, each with its reason, or the whole file and the reason besi
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from pipeline.errors import DataError
 from pipeline.intake import formats, journal, store
 from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks
+from pipeline.quality import labels as store_checks
 from pipeline.quality.findings import Finding
 from pipeline.sources import library
 
@@ -31,6 +35,8 @@ INBOX: Final = Path("inbox")
 SETTLE_SECONDS: Final = 5.0
 
 _UNFINISHED: Final = (".part", ".partial", ".crdownload", ".download", ".tmp", ".swp", "~")
+_FAULT_SHOWN: Final = 300  # characters in the history; the reason beside the file is whole
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MEGABYTE: Final = 10**6
 
 
@@ -58,7 +64,7 @@ class Intake:
     received_at
         Time of the intake, UTC ISO 8601.
     rows, accepted, rejected
-        Number of rows; all zero if the file could not be read.
+        Number of rows; all zero if the file could not be read, all rejected if a check rejects it whole.
     mended
         Accepted rows whose mood was spelled otherwise.
     annotators, new_tracks
@@ -76,7 +82,7 @@ class Intake:
     docs
         Pages of the Data Docs, relative to their folder; none in a dry run.
     recovered
-        The intake was cut short before, and has been finished now; its findings are in the Data Docs.
+        The intake was cut short before, and has been finished now; its warnings are in the Data Docs.
     """
 
     file: str
@@ -112,10 +118,14 @@ class Intake:
 
 @dataclass(frozen=True)
 class _Examined:
-    """An intake that has not happened yet, and the store it would leave; None if that does not change."""
+    """An intake that has not happened yet, and the store it would leave; None if that does not change.
+
+    A file that cannot even be read cannot be moved either: it stays where it is.
+    """
 
     intake: Intake
     store: pd.DataFrame | None = None
+    is_readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,8 @@ def run(
     Returns
     -------
     list of Intake
-        One a file; a file that is still being written is left for the next run.
+        One a file; a file that is still being written is left for the next run, and so is one that
+        cannot be read, which has a ``fault`` and no ``moved_to``.
 
     Raises
     ------
@@ -193,6 +204,9 @@ def add(
 ) -> Intake:
     """Copy ``file`` into the inbox and take it; other files that wait there stay.
 
+    An error before the intake is certain takes the copy away again. A kill there leaves it in the inbox,
+    where the next run takes it as any file.
+
     Raises
     ------
     DataError
@@ -203,10 +217,8 @@ def add(
         for earlier in _finish(inbox, data=data):
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
-        copy = journal.free(inbox / journal.LABELS / file.name)
-        with files.replacing(copy) as temporary:
-            temporary.write_bytes(file.read_bytes())
-        return _take(copy, inbox=inbox, data=data, settings=settings, docs=docs)
+        with _copied(file, inbox=inbox) as copy:
+            return _take(copy, inbox=inbox, data=data, settings=settings, docs=docs)
 
 
 @contextmanager
@@ -219,6 +231,20 @@ def _alone(data: Path) -> Iterator[None]:
 def _require_file(file: Path) -> None:
     if not file.is_file():
         raise DataError(f"expected a file of labels at {file}, received no such file. Name another.")
+
+
+@contextmanager
+def _copied(file: Path, *, inbox: Path) -> Iterator[Path]:
+    """Copy a file into the inbox; take the copy away if the block fails before there is a plan."""
+    copy = journal.free(inbox / journal.LABELS / journal.plain_name(file.name))
+    try:
+        with files.replacing(copy) as temporary:
+            shutil.copyfile(file, temporary)
+        yield copy
+    except BaseException:
+        if not journal.is_committed(inbox):
+            copy.unlink(missing_ok=True)
+        raise
 
 
 def _waiting(inbox: Path) -> list[Path]:
@@ -239,7 +265,7 @@ def _settled(paths: list[Path]) -> list[Path]:
         time.sleep(SETTLE_SECONDS)
     settled = [path for path in paths if path.exists() and _state(path) == before[path]]
     for path in sorted(set(paths) - set(settled)):
-        print(f"{path} is still being written; it is left for the next run")
+        print(f"{journal.plain_name(path.name)} is still being written; it is left for the next run")
     return settled
 
 
@@ -266,10 +292,12 @@ def _take(path: Path, *, inbox: Path, data: Path, settings: IntakeParams, docs: 
     """Check one file of the inbox, write down what is to be done, and do it."""
     before = journal.store_hash(data)
     examined = _examine(path, _Against.read(data), settings=settings, docs=docs)
-    text = None if examined.store is None else store.csv_text(examined.store)
+    if not examined.is_readable:
+        return examined.intake
+    text = _store_text(examined.store)
     intake = _destined(examined.intake, inbox=inbox)
     plan = journal.Plan(
-        file=intake.file,
+        file=path.name,
         sha256=intake.sha256,
         store_before=before,
         store_after=before if text is None else hashlib.sha256(text.encode()).hexdigest(),
@@ -277,11 +305,21 @@ def _take(path: Path, *, inbox: Path, data: Path, settings: IntakeParams, docs: 
         beside=intake.rejected_to,
         record=_record(intake),
         docs=intake.docs,
+        fault=intake.fault,
     )
     journal.commit(plan, inbox=inbox, store_text=text, beside_text=_beside_text(intake))
     journal.carry_out(plan, inbox=inbox, data=data)
     checks.forget_old_pages(docs)
     return intake
+
+
+def _store_text(table: pd.DataFrame | None) -> str | None:
+    """Return the text that is to become the store, once it is certain that it can be read; None for none."""
+    if table is None:
+        return None
+    text = store.csv_text(table)
+    store.require_readable(text, table)
+    return text
 
 
 def _finish(inbox: Path, *, data: Path) -> list[Intake]:
@@ -291,16 +329,28 @@ def _finish(inbox: Path, *, data: Path) -> list[Intake]:
         return []
     journal.carry_out(plan, inbox=inbox, data=data)
     intake = Intake(
-        file=plan.file,
+        file=plan.record["file"],
         sha256=plan.sha256,
         received_at=plan.record["received_at"],
         alpha=float(plan.record["alpha"] or "nan"),
         moved_to=plan.moves_to,
         rejected_to=plan.beside,
         docs=plan.docs,
+        fault=plan.fault,
+        rejected_rows=_read_rejected(inbox / plan.beside) if plan.beside and not plan.fault else (),
         recovered=True,
     )
     return [replace(intake, **{name: int(plan.record[name]) for name in _COUNTS})]  # type: ignore[arg-type]
+
+
+def _read_rejected(path: Path) -> tuple[RejectedRow, ...]:
+    """Read rejected rows back; none if a cell is too long for the csv module (128 KiB)."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            _, *rows = store_checks.records(csv.reader(stream, strict=True), path=path)
+    except DataError:
+        return ()
+    return tuple(RejectedRow(*(formats.without_mark(str(cell)) for cell in row[1:])) for row in rows)
 
 
 _COUNTS: Final = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
@@ -308,22 +358,47 @@ _COUNTS: Final = ("rows", "accepted", "rejected", "mended", "annotators", "new_t
 
 def _examine(path: Path, against: _Against, *, settings: IntakeParams, docs: Path | None) -> _Examined:
     """Read and check a file; a file that cannot be taken in part has a ``fault``."""
-    now = datetime.now(UTC)
-    megabytes = path.stat().st_size / _MEGABYTE
-    digest = files.sha256(path)
-    nothing = Intake(file=path.name, sha256=digest, received_at=store.timestamp(now))
+    now, name = datetime.now(UTC), journal.plain_name(path.name)
+    nothing = Intake(file=name, sha256="", received_at=store.timestamp(now))
     try:
-        if megabytes > settings.max_megabytes:
-            raise formats.FileFaultError(
-                f"{path.name}: expected at most {settings.max_megabytes} MB, received {megabytes:.0f} MB. "
-                "Split the file, or raise intake.max_megabytes."
-            )
-        content = path.read_bytes()
-        batch = formats.read(content, name=path.name, max_rows=settings.max_rows)
+        megabytes = path.stat().st_size / _MEGABYTE
+        content = path.read_bytes() if megabytes <= settings.max_megabytes else None
+        digest = files.sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+    except OSError as error:
+        return _Examined(replace(nothing, fault=_unreadable(name, error)), is_readable=False)
+    nothing = replace(nothing, sha256=digest)
+    try:
+        batch = _batch(content, megabytes, name=name, settings=settings)
     except formats.FileFaultError as fault:
-        return _Examined(replace(nothing, fault=str(fault), alpha=store.alpha(against.store)))
-    nothing = replace(nothing, sha256=hashlib.sha256(content).hexdigest())
+        nothing = replace(nothing, fault=str(fault), alpha=store.alpha(against.store))
+        return _Examined(replace(nothing, docs=_fault_page(nothing, now=now, docs=docs)))
     return _checked(batch, nothing, against, now=now, settings=settings, docs=docs)
+
+
+def _unreadable(name: str, error: OSError) -> str:
+    return (
+        f"{name}: expected a file that can be read, received {error.strerror or type(error).__name__}. "
+        "It stays where it is; mend its permissions, or take it away."
+    )
+
+
+def _batch(content: bytes | None, megabytes: float, *, name: str, settings: IntakeParams) -> formats.Batch:
+    """Read a file's rows; a file that is too large has no ``content``."""
+    if content is None:
+        raise formats.FileFaultError(
+            f"{name}: expected at most {settings.max_megabytes} MB, received {megabytes:.0f} MB. "
+            "Split the file, or raise intake.max_megabytes."
+        )
+    return formats.read(content, name=name, max_rows=settings.max_rows)
+
+
+def _fault_page(intake: Intake, *, now: datetime, docs: Path | None) -> tuple[str, ...]:
+    """Write the page of a file that is rejected whole before its rows are checked; none in a dry run."""
+    if docs is None:
+        return ()
+    page = checks.page_name(intake.file, now)
+    checks.report_fault(intake.file, intake.fault, docs=docs, page=page)
+    return checks.keep_pages(docs, page)
 
 
 def _checked(
@@ -352,10 +427,11 @@ def _checked(
         nothing,
         rows=len(batch.rows),
         findings=verdict.findings,
-        docs=checks.pages(docs, page) if docs else (),
+        docs=checks.keep_pages(docs, page) if docs else (),
     )
     if verdict.fault:
-        return _Examined(replace(found, fault=verdict.fault, alpha=store.alpha(against.store)))
+        alpha = store.alpha(against.store)
+        return _Examined(replace(found, fault=verdict.fault, rejected=found.rows, alpha=alpha))
     is_bad = pd.Series(batch.positions).isin(list(verdict.reasons)).to_numpy()
     good, bad = batch.rows[~is_bad], batch.rows[is_bad]
     table = store.merged(against.store, good)
@@ -397,10 +473,14 @@ def _beside_text(intake: Intake) -> str:
     """Return the reason of a rejected file, or the table of rejected rows."""
     if intake.fault:
         return intake.fault + "\n"
-    return store.csv_text(pd.DataFrame([asdict(row) for row in intake.rejected_rows]))
+    return store.csv_text(pd.DataFrame([asdict(row) for row in intake.rejected_rows]).map(formats.marked))
 
 
 def _record(intake: Intake) -> dict[str, str]:
     """Return the intake's row of the history."""
     names = ("file", "sha256", "received_at", *_COUNTS)
-    return {name: str(getattr(intake, name)) for name in names} | {"alpha": store.alpha_text(intake.alpha)}
+    facts = {name: str(getattr(intake, name)) for name in names}
+    return facts | {
+        "alpha": store.alpha_text(intake.alpha),
+        "fault": _CONTROL.sub(" ", intake.fault)[:_FAULT_SHOWN],
+    }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,9 @@ LABELS: Final = "labels"
 DONE: Final = "done"
 REJECTED: Final = "rejected"
 
+# Names may have 255 bytes; a number and ``.reason.txt`` are put behind these.
+_NAME_BYTES: Final = 150
+_SUFFIX_BYTES: Final = 16
 _FOLDER: Final = ".intake"
 _PLAN: Final = "plan.json"
 _STORE: Final = "store.csv"
@@ -40,7 +44,7 @@ class Plan:
     Parameters
     ----------
     file, sha256
-        Name of the file in ``inbox/labels/`` and the hash of what was read from it.
+        Name of the file in ``inbox/labels/`` as the file system has it, and the hash of what was read.
     store_before, store_after
         Hashes of ``mood_labels.csv``; equal if nothing is merged.
     moves_to
@@ -51,6 +55,8 @@ class Plan:
         The row of the history.
     docs
         Data Docs pages of the checks, relative to the Data Docs folder.
+    fault
+        Why the whole file is rejected; blank if it is not.
     """
 
     file: str
@@ -61,6 +67,7 @@ class Plan:
     beside: str
     record: dict[str, str]
     docs: tuple[str, ...]
+    fault: str = ""
 
 
 def commit(plan: Plan, *, inbox: Path, store_text: str | None, beside_text: str) -> None:
@@ -73,18 +80,23 @@ def commit(plan: Plan, *, inbox: Path, store_text: str | None, beside_text: str)
     if plan.beside:
         _write(folder / _BESIDE, beside_text)
     sync(folder)
-    _write(folder / f"{_PLAN}.new", json.dumps(asdict(plan), indent=2))
+    # In ASCII: a file's name may hold bytes that are no UTF-8.
+    _write(folder / f"{_PLAN}.new", json.dumps(asdict(plan), indent=2, ensure_ascii=True))
     (folder / f"{_PLAN}.new").replace(folder / _PLAN)
     sync(folder)
 
 
+def is_committed(inbox: Path) -> bool:
+    """Tell whether there is a plan."""
+    return (inbox / _FOLDER / _PLAN).exists()
+
+
 def pending(inbox: Path, *, data: Path) -> Plan | None:
     """Return the plan that a kill has left undone; drop one that no longer fits: its file is checked anew."""
-    path = inbox / _FOLDER / _PLAN
-    if not path.exists():
+    if not is_committed(inbox):
         clear(inbox)
         return None
-    values: dict[str, Any] = files.read_json(path)
+    values: dict[str, Any] = files.read_json(inbox / _FOLDER / _PLAN)
     plan = Plan(**(values | {"docs": tuple(values["docs"])}))
     if _fits(plan, inbox=inbox, now=store_hash(data)):
         return plan
@@ -118,7 +130,7 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
 def clear(inbox: Path) -> None:
     """Forget the plan, then what was staged for it."""
     folder = inbox / _FOLDER
-    if (folder / _PLAN).exists():
+    if is_committed(inbox):
         (folder / _PLAN).unlink()
         sync(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,6 +140,15 @@ def store_hash(data: Path) -> str:
     """Return the SHA-256 of ``mood_labels.csv``; blank where there is none."""
     path = data / library.LABELS_FILE
     return files.sha256(path) if path.exists() else ""
+
+
+def plain_name(name: str) -> str:
+    """Return a file's name as it is written down: Unicode, no control characters, at most 150 bytes."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = "".join("_" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    suffix = Path(text).suffix if len(Path(text).suffix.encode()) <= _SUFFIX_BYTES else ""
+    stem = text.removesuffix(suffix).encode()[: _NAME_BYTES - len(suffix.encode())]
+    return stem.decode("utf-8", "ignore") + suffix
 
 
 def free(path: Path) -> Path:

@@ -7,10 +7,11 @@ import io
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pandas as pd
 
+from pipeline.errors import DataError
 from pipeline.intake.formats import CONFIDENCE
 from pipeline.quality import labels as store_checks
 from pipeline.sources import library
@@ -71,6 +72,8 @@ def alpha_text(value: float) -> str:
 def read_history(data: Path) -> pd.DataFrame:
     """Read ``label_history.csv`` of a data folder: a row an intake, as text; no rows where there is no file.
 
+    A history of before there were faults in it has blank ones.
+
     Raises
     ------
     DataError
@@ -79,7 +82,9 @@ def read_history(data: Path) -> pd.DataFrame:
     path = data / library.HISTORY_FILE
     if not path.exists():
         return pd.DataFrame(columns=list(library.HISTORY_COLUMNS), dtype="str")
-    return library.read_table(path, columns=library.HISTORY_COLUMNS)
+    *before, fault = library.HISTORY_COLUMNS
+    history = library.read_table(path, columns=before)
+    return history if fault in history else history.assign(**{fault: ""})
 
 
 def with_record(data: Path, record: Mapping[str, str]) -> str | None:
@@ -93,7 +98,28 @@ def with_record(data: Path, record: Mapping[str, str]) -> str | None:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """Return a table of text as CSV with Unix line ends."""
-    stream = io.StringIO()
-    table.to_csv(stream, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    return stream.getvalue()
+    """Return a table of text as CSV with Unix line ends, such that any cell is read back as it is."""
+    text = _written(table, csv.QUOTE_MINIMAL)
+    # Python 3.11 leaves a cell with a lone carriage return unquoted.
+    return _written(table, csv.QUOTE_ALL) if "\r" in text else text
+
+
+def _written(table: pd.DataFrame, quoting: Literal[0, 1]) -> str:
+    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
+
+
+def require_readable(text: str, table: pd.DataFrame) -> None:
+    """Make sure that a store's text says what its table does, before it becomes the store.
+
+    Raises
+    ------
+    DataError
+        It does not: merging it would leave a file that no later intake can read.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found = [record[1:] for record in store_checks.records(reader, path=Path(library.LABELS_FILE))]
+    if found != [list(table.columns), *table.to_numpy().tolist()]:
+        raise DataError(
+            f"expected {library.LABELS_FILE} to read back as it is written, received other cells. "
+            "Nothing was merged; look for odd characters in the file, and report this."
+        )

@@ -6,7 +6,9 @@ Three suites, each over what the one before has left: ``label_intake`` looks at 
 
 from __future__ import annotations
 
+import re
 import shutil
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
     from pipeline.params import IntakeParams
 
 SUITE: Final = "label_intake"
-# Data Docs of so many intakes stay: the index is read whole at every run.
+# So many intakes are listed in the Data Docs' index, which is read whole at every run.
 KEPT_INTAKES: Final = 30
+KEPT_PAGES: Final = "intakes"  # the pages of all of them, beside Great Expectations' own
 
 _STEPS: Final = ("", "_repeats", "_batch")
 _KEY: Final = ["track_id", "annotator"]
+_TEXT: Final = ("track_id", "mood", "annotator")  # the other columns are held to a pattern
 _QUOTED: Final = 80  # characters
+_BLANKS: Final = re.compile(r"[^\S\x00-\x1f\x7f-\x9f]+")
+# Unicode's control characters (Cc), lone surrogates, and what stands for a character that was lost.
+_UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
+# Older than the project by far: a clock that was never set, or a slip of the pen.
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 # Two computers' clocks may differ by so much.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
@@ -46,6 +55,16 @@ _ROW_CHECKS: Final = (
         shown=("labelled_at",),
     ),
     Check(
+        name="past_date",
+        column="labelled_at",
+        expected=f"a time in or after {_EARLIEST.year}",
+        advice="Correct the time, or the clock of the computer that wrote it.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "past_time"},
+        severity="critical",
+        shown=("labelled_at",),
+    ),
+    Check(
         name="spelling",
         column="mood",
         expected="the taxonomy's spelling",
@@ -54,6 +73,16 @@ _ROW_CHECKS: Final = (
         arguments={"column": "mended"},
         shown=("mended",),
     ),
+)
+
+_FILE_CHECK: Final = Check(
+    name="file",
+    column="fault",
+    expected="a file that can be read row by row",
+    advice="Mend what the fault says, and drop the file again.",
+    expectation="ExpectColumnValuesToBeNull",
+    arguments={"column": "fault"},
+    severity="critical",
 )
 
 _REPEAT_CHECKS: Final = (
@@ -151,9 +180,22 @@ def check_batch(
     )
 
 
-def pages(docs: Path, page: str) -> tuple[str, ...]:
-    """Return the paths of a batch's pages, relative to ``docs``; rows first."""
-    found = (sorted(docs.glob(f"validations/{name}/**/*.html")) for name in _suites(page))
+def report_fault(file: str, fault: str, *, docs: Path, page: str) -> None:
+    """Write the page of a file that is rejected whole before its rows could be checked."""
+    table = pd.DataFrame({"row": [file], "fault": [fault]}, index=[file])
+    run(table, [_FILE_CHECK], name=_suites(page)[0], row="row", docs=docs)
+
+
+def keep_pages(docs: Path, page: str) -> tuple[str, ...]:
+    """Copy a batch's pages to where they stay, and return their paths relative to ``docs``; rows first.
+
+    Great Expectations deletes a page once it has forgotten the suite. The copies lie as deep in the folder,
+    so that their link to the index holds.
+    """
+    for name in _suites(page):
+        if (docs / "validations" / name).is_dir():
+            shutil.copytree(docs / "validations" / name, docs / KEPT_PAGES / name, dirs_exist_ok=True)
+    found = (sorted(docs.glob(f"{KEPT_PAGES}/{name}/**/*.html")) for name in _suites(page))
     return tuple(path.relative_to(docs).as_posix() for several in found for path in several)
 
 
@@ -192,10 +234,23 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
         )
         for column in store_checks.REQUIRED
     ]
+    clean = [
+        Check(
+            name="characters",
+            column=column,
+            expected="no line break, control character or lost character (U+FFFD)",
+            advice="Delete it.",
+            expectation="ExpectColumnValuesToBeNull",
+            arguments={"column": f"unwritable_{column}"},
+            severity="critical",
+            shown=(f"unwritable_{column}",),
+        )
+        for column in _TEXT
+    ]
     filled = store_checks.schema_checks(pd.DataFrame(columns=list(store_checks.REQUIRED)))
     # Repeats have their own suite here: of two equal rows the first is good.
     content = [check for check in store_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
-    return [*filled, *sizes, *content, *_ROW_CHECKS]
+    return [*filled, *sizes, *clean, *content, *_ROW_CHECKS]
 
 
 def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
@@ -240,9 +295,19 @@ def derived(
     table = table.assign(row=list(positions)).set_axis(list(positions))
     times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
     table["future_time"] = table["labelled_at"].where(times > now.astimezone(UTC) + _CLOCK_SKEW)
+    table["past_time"] = table["labelled_at"].where(times < _EARLIEST)
+    for column in _TEXT:
+        table[f"unwritable_{column}"] = table[column].map(_visible, na_action="ignore").astype("object")
+    # Of a batch without any mood it would be a column of numbers.
+    table["mood_class"] = table["mood_class"].astype("str")
     is_mended = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
     table["mended"] = (table["mood"] + " → " + table["mood_class"]).where(is_mended)
     return table
+
+
+def _visible(cell: str) -> str | None:
+    """Return a cell as Python writes it if it holds what no cell may; else None."""
+    return ascii(cell) if _UNWRITABLE.search(cell) else None
 
 
 def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
@@ -266,6 +331,7 @@ def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
     """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
     here = sound[[*_KEY, "mood_class"]].assign(where=sound["row"])
     there = store[_KEY].assign(
+        annotator=store["annotator"].map(annotator_name).astype("str"),
         mood_class=_classes(store["mood"]),
         where="line " + store[store_checks.LINE].astype(str) + " of mood_labels.csv",
     )
@@ -282,6 +348,14 @@ def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
 def _classes(moods: pd.Series) -> pd.Series:
     """Return moods in the taxonomy's spelling; unknown ones as they are."""
     return moods.map({name: canonical_mood(name) or name for name in moods.unique()}).astype("str")
+
+
+def annotator_name(name: str) -> str:
+    """Return one spelling of an annotator's name: accents in one piece (NFC), one blank between words.
+
+    Control characters stay: a check rejects them.
+    """
+    return _BLANKS.sub(" ", unicodedata.normalize("NFC", name))
 
 
 def _subjects(
@@ -335,7 +409,7 @@ def _shift(new: pd.Series, before: pd.Series, *, settings: IntakeParams) -> str 
 
 
 def forget_old_pages(docs: Path) -> None:
-    """Delete the Data Docs of all intakes but the latest; their names begin with their time."""
+    """Take all intakes but the latest out of the Data Docs' index; their names begin with their time."""
     from filelock import FileLock
 
     store = docs.resolve() / ".store"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import html
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from pipeline.quality.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
-    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.render import RenderedDocumentContent
 
@@ -213,6 +215,9 @@ def _site_builder(docs: Path) -> dict[str, Any]:
     return {
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
+        "site_section_builders": {
+            "validations": {"renderer": {"module_name": __name__, "class_name": "ResultsRenderer"}}
+        },
         "site_index_builder": {
             "class_name": "DefaultSiteIndexBuilder",
             "renderer": {"module_name": __name__, "class_name": "IndexRenderer"},
@@ -222,6 +227,31 @@ def _site_builder(docs: Path) -> dict[str, Any]:
             "base_directory": str(docs.resolve()),
         },
     }
+
+
+class ResultsRenderer:
+    """Great Expectations' page of a validation, in which the data's own text is text.
+
+    The page's templates put values into HTML as they are: an annotator called ``<script>`` would run.
+    """
+
+    def render(self, results: ExpectationSuiteValidationResult) -> RenderedDocumentContent:
+        """Return the page."""
+        from great_expectations.render.renderer import ValidationResultsPageRenderer
+
+        shown = copy.deepcopy(results)
+        for one in shown.results:
+            one.result, one.exception_info = _escaped(one.result), _escaped(one.exception_info)
+        return ValidationResultsPageRenderer().render(shown)
+
+
+def _escaped(value: Any) -> Any:
+    """Return the value with every text in it as HTML that shows it."""
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, Mapping):
+        return {_escaped(key): _escaped(one) for key, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 class IndexRenderer:

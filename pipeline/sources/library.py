@@ -43,6 +43,7 @@ HISTORY_COLUMNS: Final = (
     "annotators",
     "new_tracks",
     "alpha",
+    "fault",  # why the file was rejected whole, in one line; the last column, which older histories lack
 )
 INDEX_COLUMNS: Final = (
     "track_id",

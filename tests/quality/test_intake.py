@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,6 +90,20 @@ def test_a_faulty_row_is_rejected_and_the_others_are_not(row, name, column, valu
 )
 def test_the_limits_themselves_pass(row) -> None:
     assert check(table_of(row)).findings == ()
+
+
+@pytest.mark.parametrize("column", COLUMNS[:4])
+def test_a_column_without_any_value_is_no_error(column: str) -> None:
+    verdict = check(table_of(("blues.00000",), ("blues.00001",)).assign(**{column: ""}))
+    assert [reason.split(" expected")[0] for reason in verdict.reasons.values()] == [f"{column}: schema"] * 2
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_stores_annotators_are_known_by_any_spelling(form: str) -> None:
+    store = store_of(("blues.00000", "Other", unicodedata.normalize(form, "José  B")))
+    assert [
+        one.check for one in check(table_of(("blues.00000", "Other", "José B")), store=store).findings
+    ] == ["duplicate"]
 
 
 def test_every_reason_is_given() -> None:
@@ -208,10 +224,12 @@ def test_rows_that_are_all_bad() -> None:
 
 def test_every_intake_has_its_own_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "KEPT_INTAKES", 2)
+    linked: list[str] = []
     for number in range(4):
         page = checks.page_name(f"batch {number}.csv", NOW.replace(microsecond=number * 1000))
         check(table_of(("polka",), ("blues.00000",)), docs=tmp_path, page=page)
-        rows, *_ = checks.pages(tmp_path, page)
+        rows, *_ = kept = checks.keep_pages(tmp_path, page)
+        linked += kept
         assert page == f"20260101T120000{number:03}-batch_{number}"
         assert "polka" in (tmp_path / rows).read_text(encoding="utf-8")
         checks.forget_old_pages(tmp_path)
@@ -219,6 +237,10 @@ def test_every_intake_has_its_own_pages(tmp_path: Path, monkeypatch: pytest.Monk
     assert kept == {"batch_2", "batch_3"}
     check(table_of(("blues.00000",)), docs=tmp_path, page="z")
     assert "batch_0" not in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert len(linked) == 12
+    for name in linked:  # the run pages of intakes long past link them
+        (index,) = set(re.findall(r'href="(\S*index.html)"', (tmp_path / name).read_text(encoding="utf-8")))
+        assert ((tmp_path / name).parent / index).resolve() == (tmp_path / "index.html").resolve()
 
 
 def test_importing_the_checks_does_not_import_great_expectations() -> None:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -35,6 +36,29 @@ def test_a_failure_becomes_a_finding_and_a_page(tmp_path):
     for part in ("Failed", "duration [warning]: at least 1 s", "track 1", "0.25"):
         assert part in text
     assert f'href="{page.relative_to(docs).as_posix()}"' in (docs / "index.html").read_text(encoding="utf-8")
+
+
+SCRIPT = "<script>alert('&')</script>"
+
+
+def test_what_stands_in_the_data_is_text_on_the_page_and_itself_in_the_finding(tmp_path):
+    checks = [
+        replace(DURATION, name="set", column="name", expectation=name, arguments={"column": "name", **more})
+        for name, more in (
+            ("ExpectColumnValuesToBeInSet", {"value_set": ["track 7"]}),
+            ("ExpectColumnValuesToMatchRegex", {"regex": "^track"}),
+            ("ExpectColumnValuesToBeNull", {}),
+            ("ExpectColumnValueLengthsToBeBetween", {"max_value": 3}),
+            ("ExpectColumnDistinctValuesToEqualSet", {"value_set": ["track 7"]}),
+        )
+    ]
+    table = pd.DataFrame({"name": [SCRIPT]}, index=[f"annotator {SCRIPT}"])
+    found = run(table, checks, name="audio", row="name", docs=tmp_path)
+    assert found[0].rows == ((SCRIPT, SCRIPT),)
+    (page,) = tmp_path.glob("validations/audio/**/*.html")
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in text
 
 
 def test_runs_replace_their_own_pages_and_keep_the_others(tmp_path):
