@@ -1,5 +1,6 @@
 # make repro   set up, make the sample library if there is no data, run the whole pipeline
 # make test    set up and run the tests          make lint   ruff and mypy
+# make test-long   more of the flows' faults, and their tests once more, on PostgreSQL
 # make gtzan [ARCHIVE=genres.tar.gz | ARCHIVE=FOLDER]   swap the real GTZAN in (nothing: download it)
 # make folder SRC=FOLDER [LABELS=moods.csv]             swap in any library <genre>/<file>
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup repro gtzan folder preset registry up down status worker mlflow test test-gpu lint bench lock clean
+.PHONY: setup repro gtzan folder preset registry up down status worker mlflow test test-long test-gpu lint bench lock clean
 
 setup: .venv/.ready
 
@@ -61,9 +62,12 @@ worker: setup
 mlflow: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
-# Two at a time, a file's tests together; in the order of their names, which starts the slow ones (flows) first.
+# Two at a time, a file's tests together, in the order of collection: tests/conftest.py puts the slow ones first.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" $(TESTS)
+
+test-long: setup
+	$(BIN)/python -m pytest -m long
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

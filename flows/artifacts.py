@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from flows import links
+from flows.stages import Outcome
 from pipeline import params
+from pipeline.errors import CmgError
 from pipeline.evaluate import metrics_path
 from pipeline.files import read_json
-from pipeline.promote import OUTCOME, sentence
+from pipeline.promote import OUTCOME, sentence, serving
 from pipeline.register import model_name
 from pipeline.train import card_path
 
@@ -26,10 +29,17 @@ def outcome_of(task: str) -> dict[str, Any]:
     return read_json(OUTCOME).get(task, {}) if OUTCOME.exists() else {}
 
 
-def metrics_table(settings: params.Params) -> str:
-    """Return every model's scores on the test tracks as a Markdown table."""
-    before = {task: outcome_of(task).get("before") for task in settings.tasks}
-    rows = [_row(task, name, before[task]) for task in settings.tasks for name in settings.models]
+def metrics_table(settings: params.Params, before: Mapping[str, dict[str, Any] | None]) -> str:
+    """Return every model's scores on the test tracks as a Markdown table.
+
+    Parameters
+    ----------
+    settings
+        Which tasks and models.
+    before
+        By task, the champion to compare with, as `pipeline.promote.facts_of` returns it.
+    """
+    rows = [_row(task, name, before.get(task)) for task in settings.tasks for name in settings.models]
     note = "Accuracy of whole tracks. Scores under different protocols or test tracks are not comparable."
     return f"{_HEADER}{''.join(rows)}\n{note}\n"
 
@@ -49,7 +59,9 @@ def _change(track: dict[str, Any], before: dict[str, Any] | None) -> str:
     """Return the change of macro-F1 against the champion that served before the run."""
     if not before or "macro_f1" not in before["metrics"]:
         return "no champion before"
-    change = track["macro_f1"] - before["metrics"]["macro_f1"]
+    change = (
+        round(track["macro_f1"] - before["metrics"]["macro_f1"], 3) + 0.0
+    )  # the registry rounds, and no -0
     return f"{change:+.3f} macro-F1 (version {before['version']}, {before['model']}, {before['protocol']})"
 
 
@@ -59,13 +71,24 @@ def decisions(settings: params.Params) -> dict[str, str]:
     return {task: sentence(outcome) for task, outcome in told.items() if outcome}
 
 
+def champions(settings: params.Params) -> dict[str, dict[str, Any] | None]:
+    """Return, by task, the model that serves now; None where none does, or the registry is away."""
+    try:
+        return {task: serving(task) for task in settings.tasks}
+    except CmgError as error:
+        get_run_logger().warning("Who serves is not known: %s", error)
+        return {}
+
+
 def standing(settings: params.Params) -> dict[str, str]:
     """Return, by task, who serves where there was nothing to decide."""
-    champions = {task: outcome_of(task).get("champion") for task in settings.tasks}
-    return {
-        task: f"nothing to decide, version {one['version']} ({one['model']}) serves" if one else "no champion"
-        for task, one in champions.items()
-    }
+    return {task: _stands(one) for task, one in champions(settings).items()}
+
+
+def _stands(champion: dict[str, Any] | None) -> str:
+    if champion is None:
+        return "nothing to decide, no model serves"
+    return f"nothing to decide, version {champion['version']} ({champion['model']}) serves"
 
 
 def publish_decisions(settings: params.Params) -> None:
@@ -76,17 +99,23 @@ def publish_decisions(settings: params.Params) -> None:
     )
 
 
-def publish(settings: params.Params, evaluated: Sequence[tuple[str, str]]) -> None:
-    """Put scores, links and the pictures of the models evaluated in this run on the run's page.
+def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
+    """Put scores, links and the pictures of the models that this run has evaluated on the run's page.
 
     Parameters
     ----------
     settings
         The run's parameters.
-    evaluated
-        Task and model of each evaluation that really ran.
+    outcomes
+        What came of each stage.
     """
-    create_markdown_artifact(metrics_table(settings), key="metrics", description="Scores of every model")
+    before = champions(settings)
+    if outcomes["promote"] == "ran":
+        before = {task: outcome_of(task)["before"] for task in settings.tasks}
+    create_markdown_artifact(
+        metrics_table(settings, before), key="metrics", description="Scores of every model"
+    )
+    evaluated = sorted(_pair(name) for name, one in outcomes.items() if _is_new_score(name, one))
     runs = {f"{task}, {name}": _run_of(task, name) for task, name in evaluated}
     _publish_links({shown: links.run(*run) for shown, run in runs.items() if run})
     for (task, name), run in zip(evaluated, runs.values(), strict=True):
@@ -96,6 +125,16 @@ def publish(settings: params.Params, evaluated: Sequence[tuple[str, str]]) -> No
                 key=f"confusion-{task}-{name}",
                 description=f"Confusion of {name} on the test tracks, {task}",
             )
+
+
+def _is_new_score(stage: str, outcome: Outcome) -> bool:
+    return stage.startswith("evaluate@") and outcome != "unchanged"
+
+
+def _pair(name: str) -> tuple[str, str]:
+    """Return task and model of a stage: ``evaluate@genre-cnn64``."""
+    task, _, model = name.split("@")[1].partition("-")
+    return task, model
 
 
 def _run_of(task: str, name: str) -> tuple[str, str] | None:

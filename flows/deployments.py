@@ -12,9 +12,9 @@ from typing import Any, Final
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
-from prefect.schedules import Cron, Schedule
+from prefect.schedules import Cron
 
-from flows import server
+from flows import schedules, server
 from flows.label_intake import label_intake
 from flows.retrain import ensure_limits, retrain
 from pipeline.errors import run_main
@@ -29,17 +29,16 @@ def one_at_a_time(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
     return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy)
 
 
-def deployments(schedule: Schedule | None = None) -> list[RunnerDeployment]:
-    """Return what is served.
+def address(deployment: RunnerDeployment) -> str:
+    """Return what Prefect calls a deployment: ``retrain/weekly``."""
+    return f"{deployment.flow_name}/{deployment.name}"
 
-    Parameters
-    ----------
-    schedule
-        When the scheduled retrain runs; None: weekly.
-    """
+
+def deployments() -> list[RunnerDeployment]:
+    """Return what is served; by its slug a schedule is known again (`flows.schedules`)."""
     weekly: Any = retrain.to_deployment(
         "weekly",
-        schedule=schedule or Cron(WEEKLY, timezone=TIMEZONE),
+        schedule=Cron(WEEKLY, timezone=TIMEZONE, slug="weekly"),
         concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
         description="Retrain once a week; skip what has not changed, promote the better model.",
         tags=["scheduled"],
@@ -52,7 +51,7 @@ def deployments(schedule: Schedule | None = None) -> list[RunnerDeployment]:
     )
     nightly: Any = label_intake.to_deployment(
         "nightly",
-        schedule=Cron(NIGHTLY, timezone=TIMEZONE),
+        schedule=Cron(NIGHTLY, timezone=TIMEZONE, slug="nightly"),
         concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
         description="Check and merge the label files in inbox/labels; retrain when enough tracks are new.",
         tags=["scheduled", "labels"],
@@ -75,10 +74,10 @@ class StoppableRunner(Runner):
 
 async def serve(served: list[RunnerDeployment]) -> None:
     """Register deployments and run what is due, until terminated or left alone by the server."""
-    # Schedules stay active while the runner is down: a restart must not pause what a user has set up.
-    runner = StoppableRunner(pause_on_shutdown=False)
-    for one in served:
-        await runner.aadd_deployment(one)
+    runner = StoppableRunner(pause_on_shutdown=False)  # schedules stay active while it is down
+    with schedules.kept(address(one) for one in served):
+        for one in served:
+            await runner.aadd_deployment(one)
     watch = asyncio.create_task(server.watch_server())
     await runner.start()
     watch.cancel()

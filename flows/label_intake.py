@@ -1,10 +1,11 @@
 """The flow ``label_intake``: what waits in the inbox is checked and merged; enough of it starts a retrain.
 
-``python -m flows.label_intake`` runs it once.
+``python -m flows.label_intake`` runs it once, here and now; the server at ``PREFECT_API_URL`` shows it.
 """
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any, Final
 
 import pandas as pd
@@ -15,10 +16,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, State
 
 from flows import links, server
-from pipeline import catalog, files, labels, params
+from pipeline import catalog, evaluate, files, params
+from pipeline.errors import run_main
 from pipeline.intake import inbox
+from pipeline.intake import store as intake_store
 from pipeline.intake.inbox import Intake
+from pipeline.quality import labels as store_checks
 from pipeline.sources import library
+from pipeline.taxonomy import canonical_mood
 
 RETRAIN: Final = "retrain/on-demand"
 REJECTED: Final = "Rejected"  # the state's name if a row was not taken; notifications listen for it
@@ -34,7 +39,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     Parameters
     ----------
     min_new_tracks
-        Usable tracks with a label that no model has learned from yet; so many start a retrain.
+        Usable tracks with a label that the models have not learned from yet; so many start a retrain.
     """
     server.sign()
     taken = take()
@@ -42,7 +47,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     fresh = new_tracks()
     retrained = False
     if fresh >= min_new_tracks:
-        version(taken, fresh)
+        version(fresh)
         retrained = start_retrain()
     return _summary(taken, fresh, min_new_tracks, retrained)
 
@@ -62,7 +67,7 @@ def take() -> list[Intake]:
 
 
 @task(name="version")
-def version(taken: list[Intake], fresh: int) -> str:
+def version(fresh: int) -> str:
     """Let DVC version the data and prepare a commit message; committing and pushing stay with people.
 
     Returns
@@ -72,7 +77,7 @@ def version(taken: list[Intake], fresh: int) -> str:
     """
     with library.waiting_lock(library.CACHE / library.LOCK):
         md5 = library.version()
-    files.write_text(MESSAGE, commit_message(taken, fresh))
+    files.write_text(MESSAGE, commit_message(fresh))
     create_markdown_artifact(
         f"Data version `{md5}`. To keep it in git:\n\n```\ngit commit --file {MESSAGE} data.dvc\n```\n",
         key="data-version",
@@ -94,20 +99,58 @@ def start_retrain() -> bool:
 
 
 def new_tracks() -> int:
-    """Return how many usable tracks have a mood that the last run of the stages did not know of."""
-    if not library.DATA.joinpath(library.LABELS_FILE).exists() or not catalog.TRACKS.exists():
-        return 0
-    store = pd.read_csv(library.DATA / library.LABELS_FILE, dtype=str, keep_default_na=False)
-    usable = set(catalog.usable()["track_id"])
-    learned = set(labels.read("mood")["track_id"]) if labels.path_of("mood").exists() else set()
-    return len((set(store["track_id"]) & usable) - learned)
+    """Return how many labelled tracks no mood model has been trained and evaluated with yet.
+
+    Tracks that the stages leave out for good do not count. DVC deletes what it makes anew: it is waited for.
+    """
+    settings = params.read()
+    with library.waiting_lock(library.CACHE / library.LOCK):
+        labelled = library.DATA / library.LABELS_FILE
+        if "mood" not in settings.tasks or not labelled.exists() or not catalog.TRACKS.exists():
+            return 0
+        store = store_checks.read(labelled)
+        known = store["mood"].map(canonical_mood).notna()
+        fresh = set(store.loc[known, "track_id"]) & _teachable(settings) - _learned(settings)
+        return len(fresh)
 
 
-def commit_message(taken: list[Intake], fresh: int) -> str:
-    """Return the message of the commit that people make of the new data."""
-    accepted = sum(one.accepted for one in taken)
-    lines = [f"* {one.file}: {one.accepted} of {one.rows} rows" for one in taken]
+def _teachable(settings: params.Params) -> set[str]:
+    """Return the tracks that the stages take if they have a label."""
+    tracks = catalog.usable()
+    if settings.split.protocol == "fault_filtered":
+        tracks = tracks[tracks["filtered_split"] != ""]
+    return set(tracks["track_id"])
+
+
+def _learned(settings: params.Params) -> set[str]:
+    """Return the tracks, of all parts, that every mood model's predictions name.
+
+    `evaluate` writes them last: a retrain that failed before has learned nothing.
+    """
+    paths = [evaluate.predictions_path("mood", model) for model in settings.models]
+    if not all(path.exists() for path in paths):
+        return set()
+    return set.intersection(*(set(pd.read_csv(path, dtype=str)["track_id"]) for path in paths))
+
+
+def commit_message(fresh: int) -> str:
+    """Return the message of the commit that people make of all data since the last one."""
+    history = intake_store.read_history(library.DATA)
+    if since := _last_commit():
+        history = history[pd.to_datetime(history["received_at"], utc=True) > pd.Timestamp(since)]
+    merged = history[history["accepted"].astype(int) > 0]
+    lines = [f"* {one.file}: {one.accepted} of {one.rows} rows" for one in merged.itertuples()]
+    accepted = merged["accepted"].astype(int).sum()
     return "\n".join([f"Add {accepted} mood labels; {fresh} tracks are new to the models", "", *lines]) + "\n"
+
+
+def _last_commit() -> str:
+    """Return when ``data.dvc`` was last committed; blank where it never was, or there is no git."""
+    command = ["git", "log", "-1", "--format=%cI", "--", f"{library.DATA}.dvc"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def publish(taken: list[Intake]) -> None:
@@ -170,5 +213,11 @@ def _summary(taken: list[Intake], fresh: int, wanted: int, retrained: bool) -> S
     return Completed(message=told, data=data)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the flow once."""
+    server.wait_for_server()
     label_intake()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,25 +1,27 @@
 """The flow ``retrain``: every stage of ``dvc.yaml`` as a task, then who serves, and why.
 
-``python -m flows.retrain`` runs it once, with a temporary Prefect server where none is configured.
+``python -m flows.retrain`` runs it once, here and now; the server at ``PREFECT_API_URL`` shows it.
 """
 
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from prefect import flow, get_run_logger
+import httpx
+from prefect import flow, get_run_logger, task
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows import artifacts, graph, server, settings
+from flows import artifacts, graph, processes, server, settings
 from flows.graph import Stage
-from flows.stages import GPU, run_stage
+from flows.stages import LIMITS, RETRIES, Outcome, may_pass, run_stage
 from pipeline import params, tracking
-from pipeline.errors import CmgError
+from pipeline.errors import CmgError, run_main
 from pipeline.params import ModelName, Protocol, Task
 from pipeline.sources import library
 
@@ -28,12 +30,13 @@ _AS_IN_PARAMS: Final = "params.yaml"
 
 
 def ensure_limits() -> None:
-    """Create the concurrency limit that trainings share, if the server lacks it: one training at a time."""
+    """Create the concurrency limits that the server lacks, with one slot each; a user's number stays."""
     with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name(GPU)
-        except ObjectNotFound:
-            client.upsert_global_concurrency_limit_by_name(GPU, 1)
+        for limit in LIMITS.values():
+            try:
+                client.read_global_concurrency_limit_by_name(limit)
+            except ObjectNotFound:
+                client.upsert_global_concurrency_limit_by_name(limit, 1)
 
 
 def overrides_of(
@@ -77,39 +80,66 @@ def retrain(
     server.sign()
     ensure_limits()
     changes = overrides_of(tasks, models, protocol, overrides)
-    with library.waiting_lock(library.CACHE / library.LOCK), settings.lent(changes) as chosen:
-        ran = run_stages(graph.read(Path.cwd()), force)
-        artifacts.publish(chosen, sorted(_pair(name) for name in ran if name.startswith("evaluate@")))
-        return _summary(chosen, ran)
+    with library.waiting_lock(library.CACHE / library.LOCK):
+        processes.end_stages(tracking.RETRAIN)
+        with settings.lent(changes) as chosen:
+            outcomes = run_stages(force)
+            artifacts.publish(chosen, outcomes)
+            return _summary(chosen, outcomes)
 
 
-def run_stages(stages: list[Stage], force: bool) -> set[str]:
-    """Run the stages one after the other, upstream first; return the names of those that really ran.
+@task(task_run_name="plan", retries=RETRIES, retry_condition_fn=may_pass)
+def plan() -> list[Stage]:
+    """Ask DVC for the stages, upstream first, and which of them changed; DVC's lock may be held."""
+    return graph.read(Path.cwd())
+
+
+def run_stages(force: bool) -> dict[str, Outcome]:
+    """Run the stages one after the other, upstream first; return what came of each.
 
     One after the other, since DVC's locks are not waited for, and two trainings share one device.
     """
-    environment = {tracking.RETRAIN: f"{flow_run.name}"}
-    states: dict[str, State[bool]] = {}
-    ran: set[str] = set()
+    at = "plan"
+    outcomes: dict[str, Outcome] = {}
+    states: dict[str, State[Outcome]] = {}
     try:
+        planned: Any = plan(return_state=True)
+        # Copies, since Prefect draws an edge from the plan to every task that is given a part of it.
+        stages = [replace(stage) for stage in planned.result()]
         for stage in stages:
-            stale = stage.changed or not ran.isdisjoint(_upstream(stage, stages))
-            states[stage.name] = _call(stage, stale, force, environment, states)
-            ran |= {stage.name} if states[stage.name].result() else set()
-    except Exception as error:
-        artifacts.publish_failure(stage.name, str(error))
-        _close("FAILED", ran | {stage.name})
+            at = stage.name
+            stale = stage.changed or not moved(outcomes).isdisjoint(_upstream(stage, stages))
+            before = [states[name] for name in stage.after] or [planned]
+            states[at] = _call(stage, stale, force, before)
+            outcomes[at] = states[at].result()
+    except BaseException as error:  # a cancelled run, too, must not leave open what it has opened
+        is_failure = isinstance(error, Exception)
+        _close("FAILED" if is_failure else "KILLED", {})
+        if is_failure:
+            _tell(at, str(error))
         raise
-    _close("FINISHED", ran)
-    return ran
+    if moved(outcomes):
+        _close("FINISHED", artifacts.decisions(params.read()) if outcomes["promote"] == "ran" else {})
+    return outcomes
 
 
-def _call(
-    stage: Stage, stale: bool, force: bool, environment: dict[str, str], states: dict[str, State[bool]]
-) -> State[bool]:
+def moved(outcomes: dict[str, Outcome]) -> set[str]:
+    """Return the stages whose outputs may be others than before the run."""
+    return {name for name, outcome in outcomes.items() if outcome != "unchanged"}
+
+
+def _tell(stage: str, message: str) -> None:
+    """Put a failure on the run's page; it is the failure that must come through, not a silent server."""
+    try:
+        artifacts.publish_failure(stage, message)
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("The failure is not on the run's page: %s", error)
+
+
+def _call(stage: Stage, stale: bool, force: bool, before: list[State[Any]]) -> State[Outcome]:
     """Run a stage's task; the run's graph shows what it waited for."""
+    environment = {tracking.RETRAIN: f"{flow_run.name}"}
     one = run_stage.with_options(name=stage.kind, task_run_name=stage.name)
-    before = [states[name] for name in stage.after]
     state: Any = one(stage, stale, force, environment, return_state=True, wait_for=before)
     return state
 
@@ -121,33 +151,32 @@ def _upstream(stage: Stage, stages: list[Stage]) -> set[str]:
     return near.union(*(_upstream(by_name[name], stages) for name in near))
 
 
-def _close(status: str, ran: set[str]) -> None:
-    """End the MLflow runs under which this retrain's models lie, if it trained any."""
-    if not any(name.startswith("train@") for name in ran):
-        return
-    told = {task: {"decision": said} for task, said in artifacts.decisions(params.read()).items()}
+def _close(status: str, decisions: dict[str, str]) -> None:
+    """End this retrain's MLflow runs; say on the parents what was decided."""
     try:
-        tracking.close_parents(f"{flow_run.name}", status, told if status == "FINISHED" else {})
+        told = {task: {"decision": said} for task, said in decisions.items()}
+        tracking.close_retrain(f"{flow_run.name}", status, told)
     except CmgError as error:
         get_run_logger().warning("The MLflow runs of this retrain stay open: %s", error)
 
 
-def _pair(name: str) -> tuple[str, str]:
-    """Return task and model of a stage: ``evaluate@genre-cnn64``."""
-    task, _, model = name.split("@")[1].partition("-")
-    return task, model
-
-
-def _summary(chosen: params.Params, ran: set[str]) -> State[dict[str, str]]:
+def _summary(chosen: params.Params, outcomes: dict[str, Outcome]) -> State[dict[str, str]]:
     """Return the run's last state: what was decided, and how much really ran."""
-    said = artifacts.decisions(chosen)
-    if "promote" in ran:
+    if outcomes["promote"] == "ran":
+        said = artifacts.decisions(chosen)
         artifacts.publish_decisions(chosen)
     else:
         said = artifacts.standing(chosen)
     told = "; ".join(f"{task}: {one}" for task, one in said.items())
-    return Completed(message=f"{told}. {len(ran)} stages ran.", data=said)
+    ran = sum(outcome == "ran" for outcome in outcomes.values())
+    return Completed(message=f"{told}. {ran} stages ran.", data=said)
+
+
+def main() -> None:
+    """Run the flow once, with what ``params.yaml`` says."""
+    server.wait_for_server()
+    retrain()
 
 
 if __name__ == "__main__":
-    retrain()
+    run_main(main)

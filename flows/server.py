@@ -7,10 +7,8 @@ import os
 import platform
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Final
 
-import psutil
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -24,13 +22,13 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
+from flows import processes
 from pipeline.errors import EXIT_TRY_LATER, CmgError, UnavailableError
 
 MACHINE: Final = "machine"  # the label of a run that says where it runs
 _LOOK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 5
 _SILENCES: Final = 3
-_END_SECONDS: Final = 20
 _START_SECONDS: Final = 120  # a first start migrates a new database
 
 
@@ -71,7 +69,7 @@ async def watch_server() -> None:
             await asyncio.sleep(_LOOK_SECONDS)
             silent = 0 if await _answers(client) else silent + 1
         address = client.api_url
-    await asyncio.to_thread(end_runs)
+    await asyncio.to_thread(processes.end_runs)
     print(f"error: expected the Prefect server at {address} to answer, received silence.", flush=True)
     os._exit(EXIT_TRY_LATER)
 
@@ -82,14 +80,6 @@ async def _answers(client: PrefectClient) -> bool:
         return await asyncio.wait_for(client.api_healthcheck(), _ANSWER_SECONDS) is None
     except TimeoutError:
         return False
-
-
-def end_runs() -> None:
-    """Terminate this process's flow runs, which end their stages; return when they have ended."""
-    runs = psutil.Process().children()
-    for run in runs:
-        run.terminate()
-    psutil.wait_procs(runs, _END_SECONDS)
 
 
 def sign() -> None:
@@ -114,19 +104,10 @@ def close_orphans(deployments: Iterable[str]) -> None:
     told = "Its process is gone: it was killed, or the machine stopped."
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=in_flight, deployment_filter=names):
-            if _is_ours(run) and not _is_alive(str(run.id)):
+            if _is_ours(run) and not processes.is_alive(str(run.id)):
                 client.set_flow_run_state(run.id, Crashed(message=told), force=True)
 
 
 def _is_ours(run: FlowRun) -> bool:
     """Return whether this machine worked on a run; before a run signs, only those of no pool are ours."""
     return run.labels.get(MACHINE, platform.node() if run.work_pool_name is None else None) == platform.node()
-
-
-def _is_alive(run: str) -> bool:
-    """Return whether a process of this machine works on a flow run."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it has ended meanwhile, or is another user's
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
-                return True
-    return False

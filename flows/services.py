@@ -32,10 +32,11 @@ def environment() -> dict[str, str]:
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     ours = {
         "CMG_BIN": str(Path(sys.executable).parent),
-        "CMG_MLFLOW_URL": urls["MLFLOW_PORT"],
-        "CMG_PAGES_URL": urls["PAGES_PORT"],
-        "CMG_MLFLOW_STORE": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
-        "CMG_MLFLOW_ARTIFACTS": os.environ.get("CMG_MLFLOW_ARTIFACTS", "mlruns/artifacts"),
+        "CMG_MLFLOW_URL": os.environ.get("CMG_MLFLOW_URL", urls["MLFLOW_PORT"]),
+        "CMG_PAGES_URL": os.environ.get("CMG_PAGES_URL", urls["PAGES_PORT"]),
+        # In the environment, since everybody on the machine can read arguments, and it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
+        "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("CMG_MLFLOW_ARTIFACTS", "mlruns/artifacts"),
         "CMG_FLOWS": os.environ.get("CMG_FLOWS", RUNNERS[0]),
         "PREFECT_API_URL": f"{urls['PREFECT_PORT']}/api",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -54,9 +55,9 @@ def addresses() -> str:
     return "\n".join(
         [
             f"Prefect   http://127.0.0.1:{values['PREFECT_PORT']}",
-            f"MLflow    {values['CMG_MLFLOW_URL']}",
-            f"Report    {values['CMG_PAGES_URL']}/report/",
-            f"Data Docs {values['CMG_PAGES_URL']}/data_docs/",
+            f"MLflow    http://127.0.0.1:{values['MLFLOW_PORT']}",
+            f"Report    http://127.0.0.1:{values['PAGES_PORT']}/report/",
+            f"Data Docs http://127.0.0.1:{values['PAGES_PORT']}/data_docs/",
         ]
     )
 

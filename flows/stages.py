@@ -1,4 +1,4 @@
-"""One Prefect task a DVC stage: it runs the stage through DVC, and says *Cached* where DVC skips it."""
+"""One Prefect task a DVC stage, which DVC runs; the task says *Cached* where DVC does not run it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-import psutil
+import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import PrefectException
 from prefect.states import Completed, State
 
+from flows import processes
 from flows.errors import InfrastructureError, failure
 from flows.graph import Stage
 
-GPU: Final = "gpu"  # the concurrency limit that trainings share
-RETRY_DELAYS: Final = (30, 120)  # seconds: a lock is soon free, a server takes longer to come back
-_LEASE_SECONDS: Final = 60  # a killed training holds its slot no longer than this
-_GRACE_SECONDS: Final = 5
+Outcome = Literal["unchanged", "restored", "ran"]
 
-_SKIPPED: Final = re.compile(r"didn't change, skipping|is cached - skipping run")
+# Limits of the whole server, by the kind of stage that holds their only slot: trainings share a device, and
+# of two machines that compare a candidate with the champion the second must see what the first decided.
+GPU: Final = "gpu"
+LIMITS: Final = {"train": GPU, "promote": "champion"}
+RETRIES: Final = 2  # for what passes; how long to wait is Prefect's setting, in prefect.toml
+_LEASE_SECONDS: Final = 60  # a killed training holds its slot no longer than this
+
+_UNCHANGED: Final = "didn't change, skipping"
+_RESTORED: Final = "is cached - skipping run, checking out outputs"
 # DVC's advice to whoever types the command; it stands after every stage.
 _HINT: Final = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`)|\s*$")
 _EPOCH: Final = re.compile(r"^Epoch (\d+)/(\d+)")
@@ -36,8 +43,8 @@ def may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), InfrastructureError)
 
 
-@task(retries=len(RETRY_DELAYS), retry_delay_seconds=list(RETRY_DELAYS), retry_condition_fn=may_pass)
-def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str]) -> State[bool]:
+@task(retries=RETRIES, retry_condition_fn=may_pass)
+def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str]) -> State[Outcome]:
     """Run one stage through DVC and pass its output on to the task's log.
 
     Parameters
@@ -54,7 +61,8 @@ def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str
     Returns
     -------
     State
-        ``Cached`` with the result False, ``Completed`` with True.
+        ``Cached`` with the result "unchanged", or "restored" if DVC's run cache put other outputs there;
+        ``Completed`` with "ran".
 
     Raises
     ------
@@ -64,12 +72,16 @@ def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str
         The stage failed for good; the message is the stage's own.
     """
     if not (stale or force):
-        return Completed(name="Cached", message="Nothing that this stage reads has changed.", data=False)
+        return Completed(
+            name="Cached", message="Nothing that this stage reads has changed.", data="unchanged"
+        )
     with _slot(stage), _progress(stage) as progress:
         lines = reproduce(stage.name, force, environment, on_line=progress)
-    if any(_SKIPPED.search(line) for line in lines):
-        return Completed(name="Cached", message="DVC found its inputs unchanged.", data=False)
-    return Completed(message="The stage ran.", data=True)
+    if any(_RESTORED in line for line in lines):
+        return Completed(name="Cached", message="DVC had its outputs from an earlier run.", data="restored")
+    if any(_UNCHANGED in line for line in lines):
+        return Completed(name="Cached", message="DVC found its inputs unchanged.", data="unchanged")
+    return Completed(message="The stage ran.", data="ran")
 
 
 def reproduce(
@@ -103,6 +115,7 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
     """
     bin_folder = str(Path(sys.executable).parent)  # stages are called as `python -m ...`
     path = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    inherited = {name: value for name, value in os.environ.items() if name != processes.FLOW_RUN}
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -110,41 +123,22 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
         text=True,
         encoding="utf-8",
         errors="replace",
-        env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | environment,
+        env=inherited | {"PATH": path, "PYTHONUNBUFFERED": "1"} | environment,
     )
     try:
         yield process
         process.wait()
     finally:
-        end_family(process)
-
-
-def end_family(process: subprocess.Popen[str]) -> None:
-    """Terminate a process and its descendants; kill what is left after five seconds."""
-    if process.poll() is not None:
-        return
-    parent = psutil.Process(process.pid)
-    family = [*parent.children(recursive=True), parent]
-    for member in family:
-        _signal(member.terminate)
-    _, alive = psutil.wait_procs(family, timeout=_GRACE_SECONDS)
-    for member in alive:
-        _signal(member.kill)
-    process.wait()
-
-
-def _signal(send: Callable[[], None]) -> None:
-    try:
-        send()
-    except psutil.NoSuchProcess:  # it ended by itself in between
-        return
+        if process.poll() is None:
+            processes.end_family(process.pid)
+            process.wait()
 
 
 def _slot(stage: Stage) -> AbstractContextManager[None]:
-    """Return what a training waits for: the only slot of the limit ``gpu``; nothing for other stages."""
-    if stage.kind != "train":
+    """Return what a training or a promotion waits for, the slot of its limit; nothing for other stages."""
+    if stage.kind not in LIMITS:
         return nullcontext()
-    return concurrency(GPU, lease_duration=_LEASE_SECONDS, strict=True)
+    return concurrency(LIMITS[stage.kind], lease_duration=_LEASE_SECONDS, strict=True)
 
 
 @contextmanager
@@ -154,16 +148,25 @@ def _progress(stage: Stage) -> Iterator[Callable[[str], None]]:
     if stage.kind != "train":
         yield log.info
         return
-    bar: Any = create_progress_artifact(0.0, key=_key(stage), description=f"{stage.name}: starting")
+    bar: Any = None
+
+    def move(percent: float, said: str) -> None:
+        nonlocal bar
+        try:  # a server that is busy or restarts must not cost a training
+            bar = bar or create_progress_artifact(0.0, key=_key(stage), description=f"{stage.name}: starting")
+            update_progress_artifact(bar, percent, f"{stage.name}: {said}")
+        except (httpx.HTTPError, PrefectException) as error:
+            log.warning("The progress bar was not moved: %s", error)
 
     def show(line: str) -> None:
         log.info(line)
         if found := _EPOCH.match(line):
             done, total = int(found[1]) - 1, int(found[2])
-            update_progress_artifact(bar, 100 * done / total, f"{stage.name}: epoch {done + 1} of {total}")
+            move(100 * done / total, f"epoch {done + 1} of {total}")
 
+    move(0.0, "starting")
     yield show
-    update_progress_artifact(bar, 100.0, f"{stage.name}: trained")
+    move(100.0, "trained")
 
 
 def _key(stage: Stage) -> str:

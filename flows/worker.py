@@ -23,8 +23,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from flows import server
-from flows.deployments import deployments
+from flows import processes, schedules, server
+from flows.deployments import address, deployments
 from flows.retrain import ensure_limits
 from pipeline.errors import UnavailableError, run_main
 
@@ -66,7 +66,7 @@ async def work() -> None:
     stopping: list[asyncio.Task[None]] = []
 
     async def stop() -> None:
-        await asyncio.to_thread(server.end_runs)
+        await asyncio.to_thread(processes.end_runs)
         working.cancel()
 
     for told in (signal.SIGTERM, signal.SIGINT):
@@ -83,8 +83,10 @@ def main() -> None:
     server.wait_for_server()
     ensure_limits()
     ensure_pool()
-    deploy()
-    server.close_orphans(one.name for one in deployments())
+    declared = deployments()
+    with schedules.kept(address(one) for one in declared):
+        deploy()
+    server.close_orphans(one.name for one in declared)
     os.environ[PROJECT] = str(Path.cwd())
     asyncio.run(work())
 

@@ -8,6 +8,7 @@ whose ``dvc.lock`` knows the stage already, would never promote. Running it agai
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from pipeline.register import model_name
 VOTE: Final = Path("artifacts/promotion.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _ALIAS: Final = tracking.PROMOTED
+_NONE: Final = "none"  # what the tag champion_before says of a first champion
 
 
 def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | None:
@@ -29,12 +31,9 @@ def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | Non
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    try:
-        version = client.get_model_version_by_alias(model_name(task), _ALIAS)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+    version = _champion_version(client, task)
+    if version is None:
+        return None
     uri = f"models:/{model_name(task)}@{_ALIAS}"
     try:
         card = read_json(next(Path(mlflow.artifacts.download_artifacts(uri)).glob("artifacts/*.json")))
@@ -50,6 +49,18 @@ def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | Non
         classes=tuple(card["classes"]),
     )
     return champion, card
+
+
+def _champion_version(client: Any, task: str) -> Any:
+    """Return the registry's entry of the champion; None if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model_name(task), _ALIAS)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
 
 
 def compare(task: str, candidate: Candidate, champion_card: dict[str, Any]) -> Comparison:
@@ -85,6 +96,10 @@ def promote(task: str, candidate: Candidate | None, settings: params.PromotePara
     known = champion_of(client, task)
     champion, card = known if known else (None, {})
     before = facts_of(client, task, champion.version) if champion else None
+    if champion and candidate and champion.weights_sha256 == candidate.weights_sha256:
+        earlier = _decided_before(client, task, champion.version)
+        if earlier:
+            return earlier
     decision = decide(task, candidate, champion, card, settings)
     version = register.ensure_version(client, task, candidate) if candidate else None
     if version and not (champion and champion.version == version):
@@ -98,6 +113,36 @@ def promote(task: str, candidate: Candidate | None, settings: params.PromotePara
         "champion": facts_of(client, task, version) if version and decision.promote else before,
         "before": before,
     }
+
+
+def _decided_before(client: Any, task: str, version: str) -> dict[str, Any] | None:
+    """Return the outcome of the same retrain's earlier try, which promoted the version and then failed."""
+    tags = client.get_model_version(model_name(task), version).tags
+    retrain = os.environ.get(tracking.RETRAIN)
+    if retrain is None or tags.get("decided_by") != retrain:
+        return None
+    before, now = tags["champion_before"], facts_of(client, task, version)
+    return {
+        "promoted": True,
+        "reason": tags["reason"],
+        "candidate": now,
+        "champion": now,
+        "before": None if before == _NONE else facts_of(client, task, before),
+    }
+
+
+def serving(task: str) -> dict[str, Any] | None:
+    """Return the facts of a task's present champion; None if there is none.
+
+    Raises
+    ------
+    UnavailableError
+        The registry's server does not answer.
+    """
+    client = tracking.configure().MlflowClient()
+    with tracking.reachable():
+        version = _champion_version(client, task)
+        return None if version is None else facts_of(client, task, str(version.version))
 
 
 def decide(
@@ -143,26 +188,29 @@ def sentence(outcome: dict[str, Any]) -> str:
 def _log_decision(
     client: Any, task: str, version: str, decision: Decision, champion: Champion | None
 ) -> None:
-    verdict = "promoted" if decision.promote else "kept champion"
-    tags = {"decision": verdict, "reason": decision.reason}
+    tags = {
+        "decision": "promoted" if decision.promote else "kept champion",
+        "reason": decision.reason,
+        "champion_before": champion.version if champion else _NONE,
+        "decided_by": os.environ.get(tracking.RETRAIN, ""),
+    }
     for key, value in tags.items():
         client.set_model_version_tag(model_name(task), version, key, value)
-    before = champion.version if champion else "none"
-    with tracking.run(task, "promotion", tags | {"version": version, "champion_before": before}):
+    with tracking.run(task, "promotion", tags | {"version": version}):
         pass
 
 
 def main() -> None:
     """Decide on every task's champion."""
     settings = params.read()
-    outcome, vote = {}, {}
+    vote = {}
     for task in settings.tasks:
         candidate = register.best_of(task, list(settings.models))
         with tracking.reachable():
-            outcome[task] = promote(task, candidate, settings.promote)
-        print(f"{model_name(task)}: {sentence(outcome[task])}")
+            outcome = promote(task, candidate, settings.promote)
+        write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
+        print(f"{model_name(task)}: {sentence(outcome)}")
         vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
-    write_json(OUTCOME, outcome)
     write_json(VOTE, vote)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,7 +160,7 @@ def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun
     with reachable():
         mlflow.set_experiment(task)
         parent = ensure_parent(task, retrain) if retrain else None
-        under = {"retrain": retrain} if retrain else {}
+        under = _marks(retrain) if retrain else {}
         with mlflow.start_run(run_name=name, tags=versions() | under | tags, parent_run_id=parent) as active:
             yield active
 
@@ -173,6 +175,10 @@ def resume(task: str, run_id: str) -> Iterator[mlflow.ActiveRun]:
             yield active
 
 
+def _marks(retrain: str) -> dict[str, str]:
+    return {"retrain": retrain, "checkout": _checkout()}
+
+
 def ensure_parent(task: str, retrain: str) -> str:
     """Return the id of the run that a retrain's runs of one task lie under; open it if there is none."""
     client = configure().MlflowClient()
@@ -180,32 +186,46 @@ def ensure_parent(task: str, retrain: str) -> str:
     found = client.search_runs([experiment], f"tags.retrain = '{retrain}' AND tags.kind = 'retrain'")
     if found:
         return found[0].info.run_id
-    tags = versions() | {"kind": "retrain", "retrain": retrain}
+    tags = versions() | _marks(retrain) | {"kind": "retrain"}
     return client.create_run(experiment, run_name=retrain, tags=tags).info.run_id
 
 
-def close_parents(retrain: str, status: str, tags: dict[str, dict[str, str]]) -> None:
-    """End the parent runs: this retrain's with ``status``, those left open by a killed one as KILLED.
+def close_retrain(retrain: str, status: str, tags: dict[str, dict[str, str]]) -> None:
+    """End the runs of a retrain, and call KILLED what a killed one of this checkout has left open.
 
     Parameters
     ----------
     retrain
-        Its name; there is one retrain at a time.
+        Its name; a checkout runs one at a time.
     status
-        ``FINISHED``, ``FAILED`` or ``KILLED``.
+        Of the parent: ``FINISHED``, ``FAILED`` or ``KILLED``. A child that is still open was killed.
     tags
-        By task, what to say of the outcome.
+        By task, what to say of the outcome on the parent.
     """
     client = configure().MlflowClient()
     with reachable():
         for task in TASKS:
             experiment = client.get_experiment_by_name(task).experiment_id
-            open_ones = "tags.kind = 'retrain' AND attributes.status = 'RUNNING'"
-            for one in client.search_runs([experiment], open_ones):
-                own = one.data.tags["retrain"] == retrain
-                for key, value in tags.get(task, {}).items() if own else ():
+            own = f"tags.retrain = '{retrain}'"
+            for one in client.search_runs([experiment], own):
+                client.set_tag(
+                    one.info.run_id, "dvc_lock_sha256", lock_version()
+                )  # its last entry is there now
+                for key, value in tags.get(task, {}).items() if _is_parent(one) else ():
                     client.set_tag(one.info.run_id, key, value)
-                client.set_terminated(one.info.run_id, status if own else "KILLED")
+            left = f"tags.checkout = '{_checkout()}' AND attributes.status = 'RUNNING'"
+            for one in client.search_runs([experiment], left):
+                is_own_parent = _is_parent(one) and one.data.tags["retrain"] == retrain
+                client.set_terminated(one.info.run_id, status if is_own_parent else "KILLED")
+
+
+def _is_parent(run: Any) -> bool:
+    return run.data.tags.get("kind") == "retrain"
+
+
+def _checkout() -> str:
+    """Return what tells this checkout from others that log to the same server."""
+    return hashlib.sha256(f"{platform.node()}:{Path.cwd()}".encode()).hexdigest()[:16]
 
 
 def find_run(task: str, weights_sha256: str) -> str | None:

@@ -114,3 +114,8 @@ def settings() -> params.Params:
 def values(settings: params.Params) -> dict[str, Any]:
     """Return the committed parameters as a plain mapping, to be changed at will."""
     return settings.model_dump()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that two test workers end together."""
+    items.sort(key=lambda item: "flows" not in item.path.parts and item.path.name != "test_graph.py")

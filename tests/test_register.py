@@ -1,8 +1,9 @@
-"""Registration and promotion against a real MLflow store."""
+"""Registration and promotion against real MLflow stores: the project's own SQLite, and PostgreSQL."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,41 @@ from pipeline import backend, catalog, evaluate, files, models, params, promote,
 from pipeline.errors import CmgError, UnavailableError
 from pipeline.normalise import Normaliser
 from tests.conftest import ROOT
+from tests.flows import postgres
 
 CLASSES = ["blues", "metal"]
 HELD_OUT = [f"blues.{n:05}" for n in range(6)] + [f"metal.{n:05}" for n in range(6)]
 
 
+needs_postgres = pytest.mark.skipif(
+    postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def registry(request: pytest.FixtureRequest, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with an empty store behind it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if request.param == "postgresql":
+        server = request.getfixturevalue("database")
+        name = f"mlflow{abs(hash(request.node.name))}"
+        server.run(f"create database {name}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+    return workspace
+
+
 @pytest.fixture
-def store(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(registry: Path) -> Path:
     """Work in a folder with the code that a model carries, test tracks, and no registry yet."""
+    workspace = registry
     for package in ("pipeline", "serving"):
         (workspace / package).symlink_to(ROOT / package)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     rows = []
     for number, track in enumerate(HELD_OUT):
         path = Path(f"data/gtzan/{track.split('.')[0]}/{track}.au")
@@ -133,6 +158,19 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
 
 
 @pytest.mark.slow
+def test_a_retrain_that_tries_again_tells_what_its_first_try_decided(
+    store: Path, settings: params.Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = settings_for(settings, ["lenet5"])
+    put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=["elsewhere"])
+    monkeypatch.setenv(tracking.RETRAIN, "monday")
+    assert run_stages(one) == run_stages(one)
+    assert run_stages(one)["reason"] == "there was no champion"
+    monkeypatch.setenv(tracking.RETRAIN, "tuesday")
+    assert "same weights" in run_stages(one)["reason"]
+
+
+@pytest.mark.slow
 def test_comparison_leaves_out_what_the_champion_has_seen(store: Path, settings: params.Params) -> None:
     put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=HELD_OUT[3:])
     run_stages(settings_for(settings, ["lenet5"]))
@@ -164,9 +202,8 @@ def parent_of(run: Any) -> str:
 
 
 def test_models_of_a_retrain_lie_under_one_run_a_task(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv(tracking.RETRAIN, "monday")
     with tracking.run("genre", "lenet5", {}) as one:
         pass
@@ -180,22 +217,30 @@ def test_models_of_a_retrain_lie_under_one_run_a_task(
     assert two.data.tags["retrain"] == "monday"
 
 
-def test_a_retrain_that_ends_closes_its_parents_and_those_a_kill_left_open(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    runs = {}
+    Path("dvc.lock").write_text("as it is while a stage runs")
+    client, runs = tracking.configure().MlflowClient(), {}
     for name in ("killed", "monday"):
         monkeypatch.setenv(tracking.RETRAIN, name)
         with tracking.run("genre", "lenet5", {}) as child:
             runs[name] = parent_of(child)
-    tracking.close_parents("monday", "FINISHED", {"genre": {"decision": "promoted"}})
-    client = tracking.configure().MlflowClient()
+        client.update_run(child.info.run_id, status="RUNNING")  # as SIGTERM and SIGKILL leave it
+        runs[f"{name}'s model"] = child.info.run_id
+    elsewhere = client.create_run(child.info.experiment_id, tags={"checkout": "another", "retrain": "there"})
+    Path("dvc.lock").write_text("as it is in the end")
+    tracking.close_retrain("monday", "FINISHED", {"genre": {"decision": "promoted"}})
     ended = {name: client.get_run(run_id) for name, run_id in runs.items()}
     assert {name: run.info.status for name, run in ended.items()} == {
         "killed": "KILLED",
+        "killed's model": "KILLED",
         "monday": "FINISHED",
+        "monday's model": "KILLED",
     }
+    assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
+    for name in ("monday", "monday's model"):
+        assert ended[name].data.tags["dvc_lock_sha256"] == files.sha256(Path("dvc.lock"))
     assert ended["monday"].data.tags["decision"] == "promoted"
     assert "decision" not in ended["killed"].data.tags
 

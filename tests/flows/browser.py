@@ -57,9 +57,10 @@ def turn_to(opened: Page, tab: str, content: str) -> None:
 
 
 def deployments(opened: Page, prefect: str) -> None:
-    """Show the deployments with their next runs."""
+    """Show the deployments with their schedules; where there is no room for one it is there but hidden."""
     opened.goto(f"{prefect}/deployments")
-    opened.get_by_text("weekly", exact=True).first.wait_for()
+    for shown in ("At 03:00 AM, only on Monday", "At 01:00 AM every day"):
+        opened.get_by_text(shown).first.wait_for(state="attached")
 
 
 def next_run(opened: Page, prefect: str, deployment: str) -> None:
@@ -69,9 +70,10 @@ def next_run(opened: Page, prefect: str, deployment: str) -> None:
 
 
 def flow_run(opened: Page, prefect: str, run: str) -> None:
-    """Show a run with the graph of its tasks."""
+    """Show a run with the graph of its tasks, which is a picture: only its canvas can be waited for."""
     opened.goto(f"{prefect}/runs/flow-run/{run}")
     opened.get_by_text("Artifacts").first.wait_for()
+    opened.locator("canvas").first.wait_for()
 
 
 def artifacts(opened: Page, prefect: str, run: str) -> None:
@@ -80,17 +82,39 @@ def artifacts(opened: Page, prefect: str, run: str) -> None:
     turn_to(opened, "Artifacts", "Scores of every model")
 
 
+def artifact(opened: Page, prefect: str, artifact_id: str, shown: str) -> None:
+    """Show one artifact, with ``shown`` in it."""
+    opened.goto(f"{prefect}/artifacts/artifact/{artifact_id}")
+    opened.get_by_text(shown).first.wait_for()
+
+
 def compare(opened: Page, mlflow: str, experiments: list[str], runs: list[str]) -> None:
-    """Show MLflow's comparison of runs."""
+    """Show MLflow's comparison of runs by their accuracy on the test tracks."""
     ids, chosen = (str(one).replace("'", '"').replace(" ", "") for one in (experiments, runs))
+    opened.goto("about:blank")  # where only what follows the # changes, no page is loaded
     opened.goto(f"{mlflow}/#/compare-runs?runs={chosen}&experiments={ids}")
-    opened.get_by_text("test.track.accuracy", exact=True).first.wait_for()
+    opened.get_by_text(f"Comparing {len(runs)} Runs").first.wait_for()
+    metrics = opened.locator("input[type=search]").last
+    metrics.click()
+    metrics.press("Backspace")  # what MLflow has chosen: the accuracy in training
+    metrics.type("test.track.accuracy")
+    metrics.press("Enter")
+    metrics.press("Escape")
+    opened.locator("svg").get_by_text("test.track.accuracy", exact=True).first.wait_for()
 
 
 def registry(opened: Page, mlflow: str, name: str) -> None:
     """Show a registered model's versions and aliases."""
     opened.goto(f"{mlflow}/#/models/{name}")
     opened.get_by_text("champion").first.wait_for()
+
+
+def models(mlflow: str, experiments: list[str]) -> list[str]:
+    """Return the latest four runs that trained and evaluated a model, by id."""
+    tested = "metrics.`test.track.accuracy` >= 0"
+    body = {"experiment_ids": experiments, "filter": tested, "max_results": 4}
+    found = requests.post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()
+    return [one["info"]["run_id"] for one in found["runs"]]
 
 
 def dismiss(opened: Page) -> None:
@@ -109,20 +133,23 @@ def main() -> None:
     mlflow = os.environ.get("CMG_MLFLOW_URL", "http://127.0.0.1:5000")
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
     found = requests.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()
-    run = max(found, key=lambda one: one["total_run_time"])["id"]
+    run = found[0]["id"]
     weekly = requests.get(f"{prefect}/api/deployments/name/retrain/weekly", timeout=30).json()
-    body = {"experiment_ids": ["1", "2"], "filter": "attributes.run_name LIKE '%artist%'", "max_results": 4}
-    runs = requests.post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()["runs"]
-    ids = [one["info"]["run_id"] for one in runs]
+    rule = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+    left = requests.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()
+    ids = {one["key"]: one["id"] for one in left}
     views = {
         "deployments": lambda opened: deployments(opened, prefect),
         "schedule": lambda opened: next_run(opened, prefect, weekly["id"]),
         "flow-run": lambda opened: flow_run(opened, prefect, run),
-        "artifacts": lambda opened: artifacts(opened, prefect, run),
-        "compare": lambda opened: compare(opened, mlflow, ["1", "2"], ids),
+        "metrics": lambda opened: artifact(opened, prefect, ids["metrics"], "against the last champion"),
+        "promotion": lambda opened: artifact(opened, prefect, ids["promotion"], "genre-classifier"),
+        "confusion": lambda opened: artifact(opened, prefect, ids["confusion-genre-lenet5"], "Confusion of"),
+        "compare": lambda opened: compare(opened, mlflow, ["1", "2"], models(mlflow, ["1", "2"])),
+        "compare-weeks": lambda opened: compare(opened, mlflow, ["1"], models(mlflow, ["1"])),
         "registry": lambda opened: registry(opened, mlflow, "genre-classifier"),
     }
-    with page() as opened:
+    with page(width=1680, height=900) as opened:
         for name, show in views.items():
             show(opened)
             dismiss(opened)

@@ -39,6 +39,15 @@ class Server:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def settings(server: Server, *, mlflow: str) -> dict[str, str]:
+    """Return what puts both servers of ``make up`` on a PostgreSQL with databases prefect and mlflow."""
+    return {
+        "PREFECT_API_DATABASE_CONNECTION_URL": server.url("prefect", "postgresql+asyncpg"),
+        "CMG_MLFLOW_STORE": server.url("mlflow"),
+        "MLFLOW_TRACKING_URI": mlflow,
+    }
+
+
 @contextmanager
 def server() -> Iterator[Server]:
     """Start one in a folder of its own; stop it and remove the folder in the end."""

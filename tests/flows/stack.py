@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from tests.project import Project
 
 T = TypeVar("T")
 
-NEEDED_BY_SUPERVISOR = ("CMG_BIN", "CMG_FLOWS", "CMG_MLFLOW_ARTIFACTS", "CMG_MLFLOW_STORE")
+NEEDED_BY_SUPERVISOR = ("CMG_BIN", "CMG_FLOWS")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -104,11 +105,28 @@ class Stack:
             for key, value in self.project.environment.items()
             if not key.startswith(("PREFECT_", "PYTEST_"))
         }
-        own = {"PREFECT_API_URL": self.api, "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
+        own = {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+            "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "[5, 5]",
+        }
         return kept | self.ports | self.settings | own
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", *arguments]
+
+    def services(self, *arguments: str) -> str:
+        """Call ``make up``, ``make down`` or ``make status``; return what it printed."""
+        done = subprocess.run(
+            self.command("flows.services", *arguments),
+            cwd=self.project.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def start(self) -> None:
         """Start as ``make up`` does, and wait until the flows are served."""
@@ -137,16 +155,22 @@ class Stack:
     def _is_serving(self) -> bool:
         assert self.supervisor is not None
         assert self.supervisor.poll() is None, (self.project.root / "up.log").read_text()
+        return self.is_serving()
+
+    def is_serving(self) -> bool:
+        """Tell whether the deployments are there, and a runner or worker of ours."""
         try:
-            return {"weekly", "on-demand"} <= {one["name"] for one in self.post("/deployments/filter", {})}
+            names = {one["name"] for one in self.post("/deployments/filter", {})}
         except requests.ConnectionError:
             return False
+        return {"weekly", "on-demand", "nightly"} <= names and bool(self.processes("flows."))
 
     def stop(self, sent: int = signal.SIGTERM) -> None:
-        """Stop as Ctrl-C or SIGTERM does, and wait for the end."""
+        """Stop by a signal and wait for the end; SIGINT reaches the whole group, as Ctrl-C does."""
         assert self.supervisor is not None
         if self.supervisor.poll() is None:
-            self.supervisor.send_signal(sent)
+            send = os.killpg if sent == signal.SIGINT else os.kill
+            send(self.supervisor.pid, sent)
             self.supervisor.wait(90)
 
     def control(self, *arguments: str) -> None:
@@ -183,6 +207,15 @@ class Stack:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
+    def python(self, code: str) -> str:
+        """Run code in the project as a stage would, beside the servers; return what it printed."""
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=self.project.root, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def get(self, path: str) -> Any:
         answer = _session().get(self.api + path, timeout=30)
         answer.raise_for_status()
@@ -190,6 +223,9 @@ class Stack:
 
     def deployment(self, name: str) -> dict[str, Any]:
         return self.get(f"/deployments/name/retrain/{name}")
+
+    def params(self) -> str:
+        return (self.project.root / "params.yaml").read_text()
 
     def retrain(self, *, deployment: str = "on-demand", **parameters: Any) -> str:
         """Ask for a retrain; return the run's id."""
@@ -231,10 +267,13 @@ class Stack:
     def log(self) -> str:
         return "\n".join((self.project.root / "logs/flows.log").read_text().splitlines()[-60:])
 
+    def task_runs(self, run: str) -> list[dict[str, Any]]:
+        """Return a run's tasks, as far as the server has written them."""
+        return self.post("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
+
     def tasks(self, run: str) -> dict[str, str]:
-        """Return the states of a run's tasks by name, as far as the server has written them."""
-        found = self.post("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run]}}})
-        return {one["name"]: one["state"]["name"] for one in found}
+        """Return the states of a run's tasks by name; a task is there a moment before its first state."""
+        return {one["name"]: (one["state"] or {"name": "none yet"})["name"] for one in self.task_runs(run)}
 
     def run_logs(self, run: str) -> str:
         rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows import artifacts, links
-from pipeline import evaluate, files, params
+from pipeline import evaluate, files, params, tracking
 from pipeline.promote import OUTCOME
 
 
@@ -33,23 +33,22 @@ def put_outcome(**values: Any) -> None:
 
 
 def test_first_model_has_nothing_to_be_compared_with(chosen: params.Params) -> None:
-    row = artifacts.metrics_table(chosen).splitlines()[2]
+    row = artifacts.metrics_table(chosen, {}).splitlines()[2]
     assert "no champion before" in row
     assert "| 0.500 | 0.400 to 0.600 | 0.450 |" in row
 
 
-@pytest.mark.parametrize(("before", "shown"), [(0.40, "+0.050"), (0.50, "-0.050")])
+@pytest.mark.parametrize(("before", "shown"), [(0.40, "+0.050"), (0.50, "-0.050"), (0.45001, "+0.000")])
 def test_change_is_against_the_champion_before_the_run(
     chosen: params.Params, before: float, shown: str
 ) -> None:
-    put_outcome(before=version("3", before), champion=version("4", 0.45), promoted=True, reason="r")
-    row = artifacts.metrics_table(chosen).splitlines()[2]
+    row = artifacts.metrics_table(chosen, {"genre": version("3", before)}).splitlines()[2]
     assert f"{shown} macro-F1 (version 3, cnn64, artist)" in row
 
 
 def test_leaky_protocol_is_marked(chosen: params.Params) -> None:
     put_metrics("genre", "lenet5", accuracy=0.9, macro_f1=0.9, leaky=True)
-    assert "seed (leaky)" in artifacts.metrics_table(chosen)
+    assert "seed (leaky)" in artifacts.metrics_table(chosen, {})
 
 
 def test_decision_is_told_with_its_reason(chosen: params.Params) -> None:
@@ -58,7 +57,19 @@ def test_decision_is_told_with_its_reason(chosen: params.Params) -> None:
     assert artifacts.decisions(chosen) == {"genre": "promoted version 4: better"}
     put_outcome(promoted=False, reason="it is worse", candidate=version("5", 0.2), champion=version("4", 0.5))
     assert artifacts.decisions(chosen) == {"genre": "kept champion, because it is worse"}
-    assert artifacts.standing(chosen) == {"genre": "nothing to decide, version 4 (cnn64) serves"}
+
+
+def test_who_stands_is_what_the_registry_says_and_not_the_last_outcome(
+    chosen: params.Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    put_outcome(promoted=True, reason="better", candidate=version("4", 0.5), champion=version("4", 0.5))
+    assert artifacts.standing(chosen) == {"genre": "nothing to decide, no model serves"}
+    client = tracking.configure().MlflowClient()
+    client.create_registered_model("genre-classifier")
+    client.create_model_version("genre-classifier", "somewhere", tags={"model": "lenet5"})
+    client.set_registered_model_alias("genre-classifier", "champion", "1")
+    assert artifacts.standing(chosen) == {"genre": "nothing to decide, version 1 (lenet5) serves"}
 
 
 def test_links_follow_where_the_pages_are(monkeypatch: pytest.MonkeyPatch) -> None:

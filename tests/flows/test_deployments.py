@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 def in_code() -> dict[str, dict[str, Any]]:
     return {
         f"{one.entrypoint}/{one.name}": {
-            "crons": [(s.schedule.cron, s.schedule.timezone) for s in one.schedules or []],
+            "crons": [(s.schedule.cron, s.schedule.timezone, s.slug) for s in one.schedules or []],
             "limit": one.concurrency_limit,
             "strategy": one.concurrency_options.collision_strategy.value,
             "tags": one.tags,
@@ -31,7 +31,7 @@ def in_yaml() -> dict[str, dict[str, Any]]:
     declared = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
     return {
         f"{one['entrypoint']}/{one['name']}": {
-            "crons": [(s["cron"], s["timezone"]) for s in one.get("schedules", [])],
+            "crons": [(s["cron"], s["timezone"], s["slug"]) for s in one.get("schedules", [])],
             "limit": one["concurrency_limit"]["limit"],
             "strategy": one["concurrency_limit"]["collision_strategy"],
             "tags": one["tags"],
@@ -47,7 +47,13 @@ def test_code_and_yaml_declare_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "arguments", [["flows.worker"], ["flows.notifications", "--webhook", "http://127.0.0.1:9/"]]
+    "arguments",
+    [
+        ["flows.worker"],
+        ["flows.retrain"],
+        ["flows.label_intake"],
+        ["flows.notifications", "--webhook", "http://127.0.0.1:9/"],
+    ],
 )
 def test_without_an_address_nothing_is_asked(arguments: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

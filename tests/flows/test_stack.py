@@ -1,14 +1,16 @@
-"""Scheduled retrains with everything real: server, schedule, stages, faults, restart."""
+"""Scheduled retrains with everything real: servers, stages, faults, restarts; on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 import re
-import sys
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -17,16 +19,19 @@ import pytest
 import requests
 
 from tests import project as projects
-from tests.flows import browser
+from tests.flows import browser, postgres
 from tests.flows.stack import Stack, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-LAST = ("register", "promote", "report")
-ALL = {"data.dvc", "catalog", "labels", "spectrogram", "split@mood", "train@mood-lenet5"} | {
+STAGES = {"data.dvc", "catalog", "labels", "spectrogram", "split@mood", "train@mood-lenet5"} | {
     "evaluate@mood-lenet5",
-    *LAST,
+    "register",
+    "promote",
+    "report",
 }
+ALL = STAGES | {"plan"}
+UNLABELLED = ("disco.00000", "metal.00000")
 ENDLESS = {
     "models": ["cnn64"],
     "overrides": {"train.models.cnn64": {"epochs": 5000, "learning_rate": 0.001, "patience": 5000}},
@@ -34,10 +39,36 @@ ENDLESS = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    project = projects.make(tmp_path_factory.mktemp("stack"), {"tasks": ["mood"], "models": ["lenet5"]})
-    with Stack(project).running() as running:
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        for name in ("prefect", "mlflow"):
+            running.run(f"create database {name}")
         yield running
+
+
+POSTGRESQL = pytest.param(
+    "postgresql",
+    marks=[
+        pytest.mark.long,
+        pytest.mark.skipif(
+            postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
+        ),
+    ],
+)
+on_sqlite = pytest.mark.parametrize("stack", ["sqlite"], indirect=True)
+on_both = pytest.mark.parametrize("stack", ["sqlite", POSTGRESQL], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    project = projects.make(
+        tmp_path_factory.mktemp("stack"), {"tasks": ["mood"], "models": ["lenet5"]}, unlabelled=UNLABELLED
+    )
+    stack = Stack(project)
+    if request.param == "postgresql":
+        stack.settings = postgres.settings(request.getfixturevalue("database"), mlflow=stack.mlflow)
+    with stack.running():
+        yield stack
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +103,7 @@ def told(stack: Stack) -> Iterator[list[dict[str, str]]]:
     server.shutdown()
 
 
+@on_both
 def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     weekly = stack.deployment("weekly")
     (standing,) = weekly["schedules"]
@@ -94,6 +126,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     tasks = eventually(lambda: stack.tasks(run["id"]), lambda seen: set(seen) == ALL)
     assert set(tasks) == ALL
     assert {name for name, shown in tasks.items() if shown == "Cached"} <= {"data.dvc"}
+    assert all(one["run_count"] == 1 for one in stack.task_runs(run["id"]))
     artifacts = stack.artifacts(run["id"])
     assert {"metrics", "promotion", "links", "progress-train-mood-lenet5"} <= set(artifacts)
     picture = requests.get(artifacts["confusion-mood-lenet5"], timeout=30)
@@ -105,6 +138,7 @@ def in_seconds(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
+@on_sqlite
 def test_logs_of_a_stage_are_in_its_task(stack: Stack) -> None:
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
     (run,) = stack.post("/flow_runs/filter", rule)
@@ -114,16 +148,18 @@ def test_logs_of_a_stage_are_in_its_task(stack: Stack) -> None:
     assert expected[1] in logs
 
 
+@on_both
 def test_unchanged_pipeline_is_cached_throughout_and_takes_seconds(stack: Stack) -> None:
     asked = time.monotonic()
     run = stack.retrain()
     assert stack.finish(run)["message"] == "mood: nothing to decide, version 1 (lenet5) serves. 0 stages ran."
     assert time.monotonic() - asked < 60  # the runner looks every few seconds, and imports
     assert stack.get(f"/flow_runs/{run}")["total_run_time"] <= 30
-    cached = dict.fromkeys(ALL, "Cached")
+    cached = dict.fromkeys(STAGES, "Cached") | {"plan": "Completed"}
     assert eventually(lambda: stack.tasks(run), lambda seen: seen == cached) == cached
 
 
+@on_both
 def test_models_of_a_retrain_lie_under_one_finished_run(stack: Stack) -> None:
     code = (
         "from pipeline import tracking; mlflow = tracking.configure()\n"
@@ -137,23 +173,112 @@ def test_models_of_a_retrain_lie_under_one_finished_run(stack: Stack) -> None:
         "assert model.inputs.dataset_inputs[0].dataset.name\n"
         "assert {'dvc_lock_sha256', 'data_md5', 'protocol', 'leaky', 'device'} <= set(model.data.tags)\n"
     )
-    stack.project.run(sys.executable, "-c", code)
+    stack.python(code)
 
 
-def test_together_one_runs_and_the_others_wait_or_are_cancelled_with_a_reason(stack: Stack) -> None:
-    first = stack.retrain(overrides={"promote.margin": 0.01})
-    second = stack.retrain(overrides={"promote.margin": 0.02})
-    scheduled = [stack.retrain(deployment="weekly") for _ in range(2)]
-    assert stack.finish(first)["type"] == "COMPLETED"
-    assert stack.finish(second)["type"] == "COMPLETED"
-    ends = [stack.finish(run) for run in scheduled]
-    assert sorted(one["type"] for one in ends) == ["CANCELLED", "COMPLETED"]
-    (cancelled,) = [one for one in ends if one["type"] == "CANCELLED"]
-    assert "concurrency limit" in cancelled["message"]
-    assert stack.project.would_run() in ([], ["promote"])  # the lock is whole; margins came and went
-    assert "margin: 0.0 " in (stack.project.root / "params.yaml").read_text()
+@on_sqlite
+def test_the_form_offers_what_may_be_chosen(stack: Stack) -> None:
+    form = stack.deployment("on-demand")["parameter_openapi_schema"]
+    assert set(form["properties"]) == {"tasks", "models", "protocol", "force", "overrides"}
+    shown = json.dumps(form)
+    for choice in ("genre", "mood", "lenet5", "cnn64", "artist", "fault_filtered", "track", "seed"):
+        assert f'"{choice}"' in shown
+    path = f"/deployments/{stack.deployment('on-demand')['id']}/create_flow_run"
+    refused = requests.post(stack.api + path, json={"parameters": {"tasks": ["tempo"]}}, timeout=30)
+    assert refused.status_code in (409, 422), refused.text
+    assert "tempo" in refused.text
 
 
+@on_sqlite
+def test_a_protocol_holds_for_its_run_and_what_it_changed_is_put_back_from_the_cache(stack: Stack) -> None:
+    metrics = "artifacts/metrics/mood-lenet5.json"
+    own, before = stack.project.read_json(metrics), stack.params()
+    other = stack.finish(stack.retrain(protocol="track", force=True))
+    assert other["type"] == "COMPLETED", other
+    assert other["message"].endswith(f" {len(STAGES)} stages ran.")
+    assert stack.project.read_json(metrics)["protocol"] == "track"
+    assert stack.params() == before
+    run = stack.retrain()
+    state = stack.finish(run)
+    assert state["message"].startswith("mood: kept champion, because"), state
+    tasks = eventually(lambda: stack.tasks(run), lambda seen: set(seen) == ALL)
+    assert tasks["train@mood-lenet5"] == "Cached"  # its weights came out of DVC's cache
+    assert tasks["promote"] == "Completed"  # never from the cache: the champion may be another by now
+    assert stack.project.read_json(metrics) == own
+    assert stack.project.would_run() == []
+
+
+@pytest.mark.long
+@on_sqlite
+def test_another_task_runs_when_chosen(stack: Stack) -> None:
+    chosen = stack.finish(stack.retrain(tasks=["genre"]))
+    assert chosen["message"].startswith("genre: promoted version 1: there was no champion"), chosen
+    assert stack.finish(stack.retrain())["message"].startswith("mood: ")
+    assert set(stack.project.read_json("mlruns/promotion.json")) == {"genre", "mood"}
+
+
+@contextmanager
+def slot_taken(stack: Stack, limit: str) -> Iterator[None]:
+    """Hold a limit's only slot within the block."""
+    path, slot = "/v2/concurrency_limits", {"names": [limit], "slots": 1}
+    stack.post(f"{path}/increment", slot | {"mode": "concurrency"})
+    try:
+        yield
+    finally:
+        stack.post(f"{path}/decrement", slot | {"occupancy_seconds": 1})
+
+
+@on_sqlite
+def test_a_training_waits_for_the_only_slot_of_the_limit_gpu(stack: Stack) -> None:
+    with slot_taken(stack, "gpu"):
+        run = stack.retrain(overrides={"train.batch_size": 4})
+        eventually(lambda: stack.tasks(run), lambda seen: seen.get("train@mood-lenet5") == "Running", 120)
+        time.sleep(5)
+        assert not stack.processes("pipeline.train")
+        assert stack.tasks(run)["train@mood-lenet5"] == "Running"
+    wait_until(lambda: stack.processes("pipeline.train"), 60, "the training begins")
+    stack.cancel(run)
+    assert stack.finish(run)["type"] == "CANCELLED"
+
+
+@on_sqlite
+def test_dvc_s_lock_is_waited_for(stack: Stack) -> None:
+    with (stack.project.root / ".dvc/tmp/lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as another `dvc push` does
+        run = stack.retrain()
+        waiting = eventually(lambda: stack.tasks(run), lambda seen: seen.get("plan") == "AwaitingRetry")
+        assert waiting == {"plan": "AwaitingRetry"}
+    assert stack.finish(run)["type"] == "COMPLETED"
+
+
+VERSIONS = (
+    "from pipeline import tracking; client = tracking.configure().MlflowClient()\n"
+    "found = client.search_model_versions(\"name = 'mood-classifier'\")\n"
+    "print(*sorted(one.tags['weights_sha256'] for one in found))\n"
+)
+
+
+@on_both
+def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
+    before = stack.python(VERSIONS).split()
+    asked = [stack.retrain(overrides={"seed": seed}) for seed in (11, 12)]
+    spans = []
+    for run in asked:
+        assert stack.finish(run)["type"] == "COMPLETED"
+        shown = stack.get(f"/flow_runs/{run}")
+        spans.append((shown["start_time"], shown["end_time"]))
+    first, second = sorted(spans)
+    assert first[1] <= second[0]  # one after the other
+    after = stack.python(VERSIONS).split()
+    assert len(after) == len(set(after)) == len(before) + 2  # a version each, none twice
+    assert "seed: 0\n" in stack.params()
+    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    card = stack.project.read_json("artifacts/models/mood-lenet5.json")
+    assert card["seed"] == stack.project.read_json("artifacts/metrics/mood-lenet5.json")["seed"] == 0
+    assert stack.project.would_run() == []  # the lock is whole
+
+
+@on_both
 def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: list[dict[str, str]]) -> None:
     path = stack.project.root / "data/mood_labels.csv"
     sound = path.read_text()
@@ -166,7 +291,9 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     assert line in state["message"]
     assert "Gloomy" in state["message"]
     tasks = eventually(lambda: stack.tasks(run), lambda seen: seen.get("labels") == "Failed")
-    assert tasks["labels"] == "Failed"  # once: a failed check is not tried again
+    assert tasks["labels"] == "Failed"
+    (failed,) = [one for one in stack.task_runs(run) if one["name"] == "labels"]
+    assert failed["run_count"] == 1  # a failed check is not tried again
     assert not {"spectrogram", "train@mood-lenet5"} & set(tasks)
     assert line in stack.artifacts(run)["failure"]
     (message,) = wait_until(lambda: told, 60, "the notification arrives")
@@ -176,13 +303,17 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
 
 
-LABELS = """track_id;mood;annotator;labelled_at
+MONDAY = """track_id;mood;annotator;labelled_at
 blues.00000;totally positive;dora;2024-03-06T10:00:00Z
 blues.00001;Gloomy;dora;2024-03-06T10:01:00Z
 disco.00000;CalmButWarm;dora;2024-03-06T10:02:00Z
 """
+TUESDAY = """track_id,mood,annotator,labelled_at
+metal.00000,TotallyNegative,dora,2024-03-07T10:00:00Z
+"""
 
 
+@on_sqlite
 def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     stack: Stack, told: list[dict[str, str]]
 ) -> None:
@@ -193,27 +324,35 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     earlier = {one["id"] for one in stack.post("/flow_runs/filter", on_demand)}
     inbox = root / "inbox/labels"
     inbox.mkdir(parents=True, exist_ok=True)
-    (inbox / "monday.csv").write_text(LABELS)
-    run = stack.ask("label_intake/nightly", min_new_tracks=0)
+    (inbox / "monday.csv").write_text(MONDAY)
+    run = stack.ask("label_intake/nightly", min_new_tracks=2)
     state = stack.finish(run)
     assert (state["type"], state["name"]) == ("COMPLETED", "Rejected"), state
     assert "1 files: 2 rows accepted, 1 rejected" in state["message"]
+    assert state["message"].endswith("1 tracks are new to the models, 2 start a retrain.")
+    assert pointer.read_text() == version
     assert store.read_text() == before + (
         "blues.00000,TotallyPositive,dora,2024-03-06T10:00:00Z\n"
         "disco.00000,CalmButWarm,dora,2024-03-06T10:02:00Z\n"
     )
     assert "Gloomy" in (root / "inbox/rejected/monday.csv").read_text()
-    assert (root / "inbox/done/monday.csv").read_text() == LABELS
+    assert (root / "inbox/done/monday.csv").read_text() == MONDAY
     shown = stack.artifacts(run)
     assert "Gloomy" in shown["label-intake"]
     page = re.search(r"\((http://[^)]*)\)", shown["label-intake"])
     assert page is not None
     assert "label_intake" in requests.get(page[1], timeout=30).text
-    assert pointer.read_text() != version
-    assert "Add 2 mood labels" in (root / "inbox/commit-message.txt").read_text()
     assert wait_until(lambda: told, 60, "the notification arrives")[0]["subject"].startswith(
         "label_intake rejected"
     )
+    (inbox / "tuesday.csv").write_text(TUESDAY)
+    enough = stack.finish(stack.ask("label_intake/nightly", min_new_tracks=2))
+    assert enough["name"] == "Completed"
+    assert enough["message"].endswith("2 tracks are new to the models, 2 start a retrain: it was asked for.")
+    assert pointer.read_text() != version
+    message = (root / "inbox/commit-message.txt").read_text()
+    assert message.startswith("Add 3 mood labels; 2 tracks are new to the models")
+    assert "monday.csv: 2 of 3 rows" in message  # not committed yet, so it is said again
     (asked,) = {one["id"] for one in stack.post("/flow_runs/filter", on_demand)} - earlier
     assert stack.finish(asked)["type"] == "COMPLETED"
     tasks = eventually(lambda: stack.tasks(asked), lambda seen: set(seen) == ALL)
@@ -221,6 +360,7 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     assert tasks["spectrogram"] == "Cached"
 
 
+@on_sqlite
 def test_too_few_new_tracks_do_not_start_a_retrain_and_an_empty_inbox_is_no_fault(stack: Stack) -> None:
     state = stack.finish(stack.ask("label_intake/nightly"))
     assert state["name"] == "Completed"
@@ -239,6 +379,7 @@ def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
     return run, training
 
 
+@on_sqlite
 def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -> None:
     run, _ = train_endlessly(stack)
     started = time.monotonic()
@@ -247,24 +388,44 @@ def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -
     wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
     print(f"cancelled after {time.monotonic() - started:.1f} s")
     assert stack.finish(run, 120)["type"] == "CANCELLED"
-    assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
+    assert "cnn64:\n      epochs: 1\n" in stack.params()
+    assert (
+        stack.python(STATUSES.format(name=stack.get(f"/flow_runs/{run}")["name"])).split() == ["KILLED"] * 2
+    )
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
 
 
-def test_a_run_whose_processes_are_killed_is_called_crashed_and_the_next_completes(stack: Stack) -> None:
+STATUSES = (
+    "from pipeline import tracking; mlflow = tracking.configure()\n"
+    "runs = mlflow.search_runs(experiment_names=['mood'], output_format='list',\n"
+    "                          filter_string=\"tags.retrain = '{name}'\")\n"
+    "print(*(run.info.status for run in runs))\n"
+)
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(("prefect.engine",), marks=pytest.mark.long),
+        ("flows.deployments", "prefect.engine", "dvc"),
+    ],
+)
+def test_a_killed_run_is_called_crashed_and_told_and_the_next_completes(
+    stack: Stack, told: list[dict[str, str]], killed: tuple[str, ...]
+) -> None:
     run, training = train_endlessly(stack)
-    killed = [
-        *stack.processes("flows.deployments"),
-        *stack.processes("prefect.engine"),
-        *stack.processes("dvc"),
-    ]
-    for process in {*killed, *training}:
+    for process in {one for name in killed for one in stack.processes(name)}:
         process.kill()
     assert stack.finish(run, 180)["type"] == "CRASHED"
+    (message,) = wait_until(lambda: told, 60, "the notification arrives")
+    assert "retrain crashed" in message["subject"]
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
-    assert "cnn64:\n      epochs: 1\n" in (stack.project.root / "params.yaml").read_text()
+    assert not any(process.is_running() for process in training)
+    assert "cnn64:\n      epochs: 1\n" in stack.params()
 
 
+@on_sqlite
 def test_only_orphans_of_this_machine_are_called_crashed(stack: Stack) -> None:
     deployment = stack.deployment("weekly")
     machines = {"ours": platform.node(), "elsewhere": "another machine"}
@@ -278,12 +439,72 @@ def test_only_orphans_of_this_machine_are_called_crashed(stack: Stack) -> None:
         for which, name in machines.items()
     }
     code = "from flows import server; server.close_orphans(['weekly'])"
-    stack.project.run("env", f"PREFECT_API_URL={stack.api}", sys.executable, "-c", code)
+    stack.python(code)
     assert stack.state(runs["ours"])["type"] == "CRASHED"
     assert stack.state(runs["elsewhere"])["type"] == "RUNNING"
     stack.post(f"/flow_runs/{runs['elsewhere']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
 
+@on_sqlite
+def test_scheduled_runs_do_not_pile_up_but_are_cancelled_with_a_reason(stack: Stack) -> None:
+    weekly = stack.deployment("weekly")["id"]
+    late = {"type": "SCHEDULED", "state_details": {"scheduled_time": in_seconds(-3600)}}
+    stack.control("stop", "flows")
+    missed = [
+        stack.post(f"/deployments/{weekly}/create_flow_run", {"parameters": {}, "state": late})["id"]
+        for _ in range(3)
+    ]
+    stack.control("start", "flows")
+    ends = [stack.finish(run) for run in missed]
+    assert sorted(one["type"] for one in ends) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    assert all("concurrency limit" in one["message"] for one in ends if one["type"] == "CANCELLED")
+
+
+@on_sqlite
+def test_a_server_that_restarts_still_has_the_schedules(stack: Stack) -> None:
+    before = stack.deployment("weekly")["schedules"]
+    with stack.without("prefect", f"{stack.api}/health"):
+        pass
+    assert stack.deployment("weekly")["schedules"] == before
+    assert [one["active"] for one in before] == [True]
+
+
+@on_sqlite
+def test_what_users_do_to_schedules_outlives_a_restart_of_the_runner(stack: Stack) -> None:
+    nightly = stack.get("/deployments/name/label_intake/nightly")
+    path = f"/deployments/{nightly['id']}/schedules"
+    own = {"schedule": {"cron": "0 5 * * 3", "timezone": "Europe/Rome"}, "active": True, "slug": "own"}
+    stack.post(path, [own])
+    (declared,) = nightly["schedules"]
+    requests.patch(
+        f"{stack.api}{path}/{declared['id']}", json={"active": False}, timeout=30
+    ).raise_for_status()
+    stack.control("restart", "flows")
+    wait_until(lambda: "0 5 * * 3" in str(stack.get(path)), 60, "the user's schedule is there")
+
+    def shown() -> dict[str, bool]:
+        return {one["schedule"]["cron"]: one["active"] for one in stack.get(path)}
+
+    wanted = {"0 1 * * *": False, "0 5 * * 3": True}
+    assert eventually(shown, lambda seen: seen == wanted) == wanted
+
+
+@on_sqlite
+def test_ctrl_c_stops_everything_and_a_background_start_shows_and_stops_it(stack: Stack) -> None:
+    stack.stop(signal.SIGINT)
+    wait_until(lambda: not stack.processes(), 20, "no process is left")
+    assert "make down stops all" in stack.services("up", "--detach")
+    wait_until(stack.is_serving, 180, "the deployments are served")
+    status = stack.services("status")
+    assert status.count("RUNNING") == 4
+    assert f"MLflow    {stack.mlflow}" in status
+    assert "stopped" in stack.services("down")
+    wait_until(lambda: not stack.processes(), 20, "no process is left")
+    assert "nothing runs" in stack.services("status")
+    stack.start()
+
+
+@on_both
 def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
     run, _ = train_endlessly(stack)
     stack.stop()
@@ -301,21 +522,24 @@ def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
 
 
+@on_sqlite
 @pytest.mark.browser
 @pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
 def test_a_browser_shows_schedule_graph_artifacts_comparison_and_champion(stack: Stack) -> None:
     prefect = stack.api.removesuffix("/api")
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
     run = max(stack.post("/flow_runs/filter", rule), key=lambda one: one["total_run_time"])["id"]
-    body = {"experiment_ids": ["1", "2"], "filter": "attributes.run_name LIKE '%artist%'"}
-    found = requests.post(f"{stack.mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()["runs"]
-    models = [one["info"]["run_id"] for one in found]
-    experiments = sorted({one["info"]["experiment_id"] for one in found})
+    models = browser.models(stack.mlflow, ["2"])
     assert len(models) >= 2
+    (metrics,) = stack.post(
+        "/artifacts/filter",
+        {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": ["metrics"]}}},
+    )
     with browser.page() as opened:
         browser.deployments(opened, prefect)
         browser.next_run(opened, prefect, stack.deployment("weekly")["id"])
         browser.flow_run(opened, prefect, run)
         browser.artifacts(opened, prefect, run)
-        browser.compare(opened, stack.mlflow, experiments, models)
+        browser.artifact(opened, prefect, metrics["id"], "against the last champion")
+        browser.compare(opened, stack.mlflow, ["2"], models)
         browser.registry(opened, stack.mlflow, "mood-classifier")

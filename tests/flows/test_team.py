@@ -23,6 +23,7 @@ pytestmark = [
 
 SERVE = ("mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1")
 VERSIONS = "select count(*) from model_versions"
+CHAMPION = "select version from registered_model_aliases"
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,9 @@ def stack(database: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -
     project = projects.make(tmp_path_factory.mktemp("team"), {"tasks": ["mood"], "models": ["lenet5"]})
     stack = Stack(project)
     store = tmp_path_factory.mktemp("store")
-    stack.settings = {
-        "PREFECT_API_DATABASE_CONNECTION_URL": database.url("prefect", "postgresql+asyncpg"),
-        "CMG_MLFLOW_STORE": database.url("mlflow"),
+    stack.settings = postgres.settings(database, mlflow=stack.mlflow) | {
         "CMG_MLFLOW_ARTIFACTS": store.as_uri(),
         "CMG_FLOWS": "worker",
-        "MLFLOW_TRACKING_URI": stack.mlflow,
     }
     with stack.running():
         yield stack
@@ -109,9 +107,11 @@ def start_long_training(stack: Stack) -> str:
     return run
 
 
+@pytest.mark.long
 def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
     stack: Stack, database: postgres.Server
 ) -> None:
+    before = count(database, "mlflow", VERSIONS)
     run = start_long_training(stack)
     with stack.without("mlflow", f"{stack.mlflow}/health"):
         waiting = eventually(
@@ -120,22 +120,39 @@ def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
         assert waiting["train@mood-lenet5"] == "AwaitingRetry"
         said = "expected an MLflow store at http://127.0.0.1"
         assert said in eventually(lambda: stack.run_logs(run), lambda seen: said in seen)
+        assert stack.finish(run, 300)["type"] == "FAILED"
         assert not stack.processes("pipeline.train")
-        assert count(database, "mlflow", VERSIONS) == 1
-        stack.cancel(run)
-    assert stack.finish(run, 120)["type"] == "CANCELLED"
+        assert count(database, "mlflow", VERSIONS) == before
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+
+
+def test_mlflow_gone_while_registering_fails_clearly_and_the_next_run_registers_once(
+    stack: Stack, database: postgres.Server
+) -> None:
+    other = {"overrides": {"seed": 5}}
+    before, champion = count(database, "mlflow", VERSIONS), database.run(CHAMPION, "mlflow")
+    run = stack.retrain(**other)
+    wait_until(lambda: stack.processes("pipeline.register"), 300, "the stage register begins")
+    with stack.without("mlflow", f"{stack.mlflow}/health"):
+        state = stack.finish(run, 600)
+        assert state["type"] == "FAILED"
+        assert "expected an MLflow store at http://127.0.0.1" in state["message"]
+        assert count(database, "mlflow", f"{VERSIONS} where status <> 'READY'") == 0
+        assert database.run(CHAMPION, "mlflow") == champion
+    assert stack.finish(stack.retrain(**other))["type"] == "COMPLETED"
+    assert count(database, "mlflow", VERSIONS) == before + 1
 
 
 def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     stack: Stack, database: postgres.Server
 ) -> None:
+    before = count(database, "mlflow", VERSIONS)
     start_long_training(stack)
     with stack.without("prefect", f"{stack.api}/health"):
         wait_until(lambda: not stack.processes("pipeline.train"), 180, "the training ends without its server")
         wait_until(lambda: "received silence" in stack.log(), 60, "the worker ends, to be started anew")
     assert stack.finish(stack.retrain())["type"] == "COMPLETED"
-    assert count(database, "mlflow", VERSIONS) == 1
+    assert count(database, "mlflow", VERSIONS) == before
     again = start_long_training(stack)  # a worker that lost its server must still hear of cancellations
     stack.cancel(again)
     wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")

@@ -1,0 +1,190 @@
+"""The intake's flow without a server: who counts as new, what starts a retrain, what its page says."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from prefect.exceptions import ObjectNotFound
+
+from flows import label_intake as flow
+from pipeline import catalog, evaluate, files, params
+from pipeline.intake.inbox import Intake, RejectedRow
+from pipeline.sources import library
+
+TRACKS = [f"blues.{number:05}" for number in range(6)]
+TIME = "2024-03-05T14:00:00Z"
+
+
+@pytest.fixture
+def project(workspace: Path) -> Path:
+    """Work in a project of six tracks, the last not usable and the first without a published split."""
+    rows = [
+        dict.fromkeys(catalog.COLUMNS, "") | {"track_id": one, "usable": True, "filtered_split": "train"}
+        for one in TRACKS
+    ]
+    rows[0]["filtered_split"] = ""
+    rows[5]["usable"] = False
+    files.write_csv(catalog.TRACKS, pd.DataFrame(rows))
+    Path("data").mkdir()
+    library.write_history(Path("data"))
+    label(TRACKS)
+    return workspace
+
+
+def label(tracks: list[str], mood: str = "Other") -> None:
+    rows = [(track, mood, "ann", TIME) for track in tracks]
+    files.write_csv(Path("data/mood_labels.csv"), pd.DataFrame(rows, columns=list(library.LABEL_COLUMNS)))
+
+
+def learn(model: str, tracks: list[str]) -> None:
+    files.write_csv(evaluate.predictions_path("mood", model), pd.DataFrame({"track_id": tracks}))
+
+
+def test_before_any_model_every_usable_labelled_track_is_new(project: Path) -> None:
+    assert flow.new_tracks() == 5
+
+
+def test_only_what_every_model_was_evaluated_with_is_learned(project: Path) -> None:
+    learn("lenet5", TRACKS[:4])
+    assert flow.new_tracks() == 5
+    learn("cnn64", TRACKS[:3])
+    assert flow.new_tracks() == 2
+
+
+def test_the_labels_stage_alone_teaches_nothing(project: Path) -> None:
+    """A retrain that fails after ``labels`` must be asked for again."""
+    files.write_csv(Path("artifacts/labels/mood.csv"), pd.DataFrame({"track_id": TRACKS, "label": "Other"}))
+    assert flow.new_tracks() == 5
+
+
+def test_what_is_left_out_for_good_is_never_new(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = params.read()
+    split = settings.split.model_copy(update={"protocol": "fault_filtered"})
+    monkeypatch.setattr(params, "read", lambda: settings.model_copy(update={"split": split}))
+    assert flow.new_tracks() == 4
+    monkeypatch.setattr(params, "read", lambda: settings.model_copy(update={"tasks": ["genre"]}))
+    assert flow.new_tracks() == 0
+
+
+def test_moods_that_nobody_knows_are_not_new(project: Path) -> None:
+    label(TRACKS, mood="Sad")
+    assert flow.new_tracks() == 0
+
+
+def test_who_replaces_the_outputs_is_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    read = catalog.usable
+
+    def usable() -> pd.DataFrame:
+        held.append(not _is_free())
+        return read()
+
+    monkeypatch.setattr(catalog, "usable", usable)
+    flow.new_tracks()
+    assert held == [True]
+
+
+def _is_free() -> bool:
+    lock = FileLock(".cache/workspace.lock", timeout=0)
+    try:
+        lock.acquire()
+    except TimeoutError:
+        return False
+    lock.release()
+    return True
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which tasks the flow calls, instead of calling them."""
+    done: list[str] = []
+    monkeypatch.setattr(flow.server, "sign", lambda: None)
+    monkeypatch.setattr(flow, "take", list)
+    monkeypatch.setattr(flow, "publish", lambda taken: None)
+    monkeypatch.setattr(flow, "version", lambda fresh: done.append(f"version {fresh}"))
+    monkeypatch.setattr(flow, "start_retrain", lambda: done.append("retrain") or True)
+    return done
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(6, []), (5, ["version 5", "retrain"])])
+def test_a_retrain_starts_at_n_new_tracks_and_not_before(
+    project: Path, ran: list[str], wanted: int, expected: list[str]
+) -> None:
+    state: Any = flow.label_intake.fn(min_new_tracks=wanted)
+    assert ran == expected
+    assert state.message.startswith("0 files: 0 rows accepted, 0 rejected; 5 tracks are new to the models")
+    assert state.message.endswith(": it was asked for.") == bool(expected)
+
+
+def test_nobody_serves_retrains(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ObjectNotFound(Exception("404"))
+
+    monkeypatch.setattr(flow, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(flow, "run_deployment", refuse)
+    assert flow.start_retrain.fn() is False
+    assert "Nobody serves retrain/on-demand" in caplog.text
+    monkeypatch.setattr(flow, "run_deployment", lambda *_, **__: SimpleNamespace(id="7"))
+    assert flow.start_retrain.fn() is True
+
+
+def record(file: str, received_at: str, accepted: int) -> dict[str, Any]:
+    facts = {"file": file, "received_at": received_at, "rows": accepted + 1, "accepted": accepted}
+    return dict.fromkeys(library.HISTORY_COLUMNS, "") | facts
+
+
+def write_history() -> None:
+    rows = [
+        record("sunday.csv", "2024-03-03T14:00:00.000Z", 5),
+        record("monday.csv", "2024-03-04T14:00:00.000Z", 8),
+        record("tuesday.csv", "2024-03-05T14:00:00.000Z", 4),
+        record("fault.csv", "2024-03-05T15:00:00.000Z", 0),
+    ]
+    files.write_csv(Path("data/label_history.csv"), pd.DataFrame(rows))
+
+
+def commit(moment: str) -> None:
+    Path("data.dvc").write_text(moment)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "data.dvc"], [*who, "commit", "-q", "-m", "x"]):
+        subprocess.run(
+            ["git", *command], check=True, env={"PATH": "/usr/bin:/bin", "GIT_COMMITTER_DATE": moment}
+        )
+
+
+def test_the_commit_message_names_all_since_the_last_commit(project: Path) -> None:
+    write_history()
+    commit("2024-03-04T01:00:00+02:00")
+    assert flow.commit_message(12).splitlines() == [
+        "Add 12 mood labels; 12 tracks are new to the models",
+        "",
+        "* monday.csv: 8 of 9 rows",
+        "* tuesday.csv: 4 of 5 rows",
+    ]
+
+
+def test_without_git_the_commit_message_names_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_history()
+    monkeypatch.setenv("PATH", "")
+    assert flow.commit_message(3).startswith("Add 17 mood labels; 3 tracks are new")
+
+
+def test_the_page_tells_a_fault_and_breaks_at_no_cell() -> None:
+    fault = Intake("a|b.csv", "", TIME, fault="expected <script>\nUTF-8")
+    assert flow._rejections(fault) == "**a\\|b.csv** was rejected whole: expected &lt;script> UTF-8\n\n"
+    row = RejectedRow("line 2", "<img>", "a|b", "ann", TIME, "", "known_mood")
+    shown = flow._rejections(Intake("c.csv", "", TIME, rejected=1, rejected_rows=(row,)))
+    assert "| line 2 | &lt;img> | a\\|b | ann | known_mood |" in shown
+    assert flow._rejections(Intake("d.csv", "", TIME)) == ""
+
+
+def test_a_fault_makes_the_state_rejected() -> None:
+    state = flow._summary([Intake("a.csv", "", TIME, fault="no UTF-8")], 0, 10, False)
+    assert (state.name, "rejected whole: a.csv: no UTF-8" in str(state.message)) == ("Rejected", True)
