@@ -1,6 +1,7 @@
 """Show what the intake of labels finds and what it costs.
 
-``python -m benchmarks.intake emotify MOOD_LABELS_CSV`` drops real ratings in ten batches with faults;
+``python -m benchmarks.intake emotify MOOD_LABELS_CSV`` drops real ratings in ten batches with faults, and
+exits with 1 if a planted fault is missed, a good row rejected or the store not the clean set;
 ``python -m benchmarks.intake load [ROWS]`` checks a large file against as many tracks.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import csv
 import os
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -194,8 +196,14 @@ def count(intake: inbox.Intake, kinds: list[str], tally: Tally) -> None:
     tally.mended += intake.mended
 
 
-def replay(labels: Path) -> None:
-    """Drop a label file in ten batches with planted faults, and compare the store with the clean rows."""
+def replay(labels: Path) -> list[str]:
+    """Drop a label file in ten batches with planted faults, and print what was found.
+
+    Returns
+    -------
+    shortfalls : list of str
+        What is not as it must be; nothing where all is well.
+    """
     table = library.read_table(labels, columns=library.LABEL_COLUMNS)
     rng, tally, start = np.random.default_rng(SEED), Tally(), time.perf_counter()
     rows: list[Row] = table.to_dict("records")  # type: ignore[assignment]
@@ -206,9 +214,33 @@ def replay(labels: Path) -> None:
         print_tally(tally, n_rows=len(rows), seconds=time.perf_counter() - start)
         clean = table[list(library.LABEL_COLUMNS)]
         store = library.read_table(library.DATA / library.LABELS_FILE, columns=library.LABEL_COLUMNS)
+        wrong = shortfalls(tally, store=store, clean=clean)
         print(f"store equals the clean set: {store.equals(clean)} ({len(store)} rows)")
         print(pd.read_csv(library.DATA / library.HISTORY_FILE).drop(columns="sha256").to_string(index=False))
         print_agreement(store)
+    return wrong
+
+
+def shortfalls(tally: Tally, *, store: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
+    """Return which of the bar's three parts failed, with the first case of each."""
+    said = []
+    if tally.missed:
+        said.append(f"{len(tally.missed)} of {tally.planted.total()} faults missed, first {tally.missed[0]}")
+    if tally.wrongly_rejected:
+        said.append(f"{len(tally.wrongly_rejected)} good rows rejected, first {tally.wrongly_rejected[0]}")
+    if not store.equals(clean):
+        said.append(f"a store of {len(store)} rows that is not the clean set of {len(clean)}")
+    return said
+
+
+def fail(wrong: list[str]) -> NoReturn:
+    """Exit with 1, which tells a bar that is missed from a command that cannot be done (2)."""
+    print(
+        "error: expected every planted fault found, no good row rejected and a store that equals the clean "
+        f"set. Received: {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
+        file=sys.stderr,
+    )
+    raise SystemExit(1)
 
 
 def print_tally(tally: Tally, *, n_rows: int, seconds: float) -> None:
@@ -281,7 +313,10 @@ def main() -> None:
     commands.add_parser("emotify").add_argument("labels", type=Path)
     commands.add_parser("load").add_argument("rows", type=int, nargs="?", default=100_000)
     arguments = parser.parse_args()
-    replay(arguments.labels.resolve()) if arguments.command == "emotify" else load(arguments.rows)
+    if arguments.command == "load":
+        load(arguments.rows)
+    elif wrong := replay(arguments.labels.resolve()):
+        fail(wrong)
 
 
 if __name__ == "__main__":

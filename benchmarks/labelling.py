@@ -1,9 +1,11 @@
-"""Show what the label audit finds and what choosing the next tracks is worth, on the library of ``data/``.
+"""Show what aggregation keeps, what the label audit finds and what choosing the next tracks is worth.
 
+``python -m benchmarks.labelling aggregation [CSV]`` sets Dawid–Skene against the majority on simulated
+annotators of known reliability, and says how much of the disagreement in a file of real mood labels each
+method keeps. The others work on the library of ``data/`` and need the outputs of ``dvc repro``:
 ``python -m benchmarks.labelling audit`` flips a tenth of the labels in a copy, cross-validates LeNet-5
 and counts the flipped ones among the first of the list; ``python -m benchmarks.labelling next`` lets a
-light model learn from tracks chosen by `pipeline.acquire` and from as many random ones. Both need the
-outputs of ``dvc repro``.
+light model learn from tracks chosen by `pipeline.acquire` and from as many random ones.
 """
 
 from __future__ import annotations
@@ -19,15 +21,92 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from pipeline import acquire, audit, catalog, crossvalidate, files, labels, params, spectrogram
+from pipeline import acquire, aggregation, audit, catalog, crossvalidate, files, labels, params, spectrogram
 from pipeline.errors import run_main
-from pipeline.taxonomy import TASKS
+from pipeline.sources import library
+from pipeline.taxonomy import TASKS, canonical_mood
 
 FLIPPED: Final = 0.1
 FOLDS: Final = 5
 KNOWN: Final = (20, 30)  # tracks labelled before
 ASKED: Final = 30
 HELD_OUT: Final = 1 / 3  # share of the artists
+
+METHODS: Final[tuple[params.Aggregation, ...]] = ("share", "majority", "dawid_skene")
+MIXED: Final = {"best": 0.9, "good": 0.75, "fair": 0.5, "poor": 0.3, "bad": 0.2}
+SPAMMERS: Final = {f"spam{n}": 0.0 for n in range(3)}
+EQUAL: Final = {f"good{n}": 0.75 for n in range(5)}
+CROWDS: Final = {
+    "reliability 0.2 to 0.9": MIXED,
+    "reliability 0.2 to 0.9 and three spammers": MIXED | SPAMMERS,
+    "five of reliability 0.75": EQUAL,
+}
+
+
+def simulate(
+    reliability: dict[str, float], *, seed: int, n_tracks: int = 150, n_classes: int = 4
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return every annotator's labels of every track, and the truth.
+
+    ``reliability`` is the chance of the true class, otherwise a random one; 0 is a spammer who always says
+    the same, below 0 an adversary, who says the next class with that chance.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(n_classes, size=n_tracks)
+    rows = []
+    for annotator, chance in reliability.items():
+        meant = truth if chance > 0 else (truth + 1) % n_classes
+        said = np.where(rng.random(n_tracks) < abs(chance), meant, rng.integers(n_classes, size=n_tracks))
+        said = said if chance else np.full(n_tracks, rng.integers(n_classes))
+        rows += [(f"t{n:03}", annotator, f"class {one}") for n, one in enumerate(said)]
+    table = pd.DataFrame(rows, columns=["track_id", "annotator", "label"]).assign(weight=1.0)
+    return table, pd.Series([f"class {one}" for one in truth], index=[f"t{n:03}" for n in range(n_tracks)])
+
+
+def accuracy(table: pd.DataFrame, truth: pd.Series, method: params.Aggregation) -> float:
+    """Return the share of tracks, 0 to 1, whose aggregated label is the true one."""
+    found = aggregation.aggregate(table, tuple(sorted(table["label"].unique())), method)
+    return float((found.set_index("track_id")["label"] == truth).mean())
+
+
+def show_simulated(seeds: int) -> None:
+    for name, crowd in CROWDS.items():
+        tables = [simulate(crowd, seed=seed) for seed in range(seeds)]
+        ours, majority = (
+            np.mean([accuracy(table, truth, method) for table, truth in tables])
+            for method in ("dawid_skene", "majority")
+        )
+        print(f"{name}, {seeds} seeds: dawid_skene {ours:.3f}, majority {majority:.3f}", flush=True)
+
+
+def entropy(soft: np.ndarray) -> float:
+    """Return the mean entropy of soft labels (n_tracks, n_classes), nats."""
+    from scipy.special import entr
+
+    return float(entr(soft).sum(axis=1).mean())
+
+
+def disagreement(annotations: pd.DataFrame) -> float:
+    """Return the annotations' own mean entropy, nats, from how often each mood was said of a track."""
+    counts = pd.crosstab(annotations["track_id"], annotations["mood"].map(canonical_mood)).to_numpy(float)
+    return entropy(counts / counts.sum(axis=1, keepdims=True))
+
+
+def show_kept(path: Path) -> None:
+    """Say how much of a file's disagreement is in the soft labels, and how many winners change."""
+    annotations = library.read_table(path, columns=library.LABEL_COLUMNS)
+    print(
+        f"{path.name}: {len(annotations)} annotations of {annotations['track_id'].nunique()} tracks, "
+        f"disagreement {disagreement(annotations):.2f} nats"
+    )
+    tables = {method: labels.mood_labels(annotations, annotations, method) for method in METHODS}
+    for method, table in tables.items():
+        soft = table.filter(regex="^p_").to_numpy()
+        changed = (table["label"] != tables["share"]["label"]).mean()
+        print(
+            f"  {method}: sums off 1 by at most {abs(soft.sum(axis=1) - 1).max():.0e}, keeps "
+            f"{entropy(soft):.2f} nats, {changed:.0%} of the winners differ from share's"
+        )
 
 
 def flip(table: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, set[str]]:
@@ -118,16 +197,27 @@ def compare(
 
 
 def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.labelling", description=main.__doc__)
-    parser.add_argument("what", choices=("audit", "next"))
-    parser.add_argument("--seeds", type=int, help="how many repetitions (default: audit 1, next 40)")
-    args = parser.parse_args()
-    if args.what == "audit":
-        show_audit(args.seeds or 1)
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.labelling", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True)
+    for what, seeds in (("aggregation", 20), ("audit", 1), ("next", 40)):
+        help_ = f"how many repetitions (default: {seeds})"
+        commands.add_parser(what).add_argument("--seeds", type=int, default=seeds, help=help_)
+    commands.choices["aggregation"].add_argument("csv", nargs="?", type=Path, help="a file of mood labels")
+    measure(parser.parse_args())
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    if arguments.what == "audit":
+        show_audit(arguments.seeds)
         return
-    for task in params.read().tasks:
-        show_next(task, args.seeds or 40)
+    if arguments.what == "next":
+        for task in params.read().tasks:
+            show_next(task, arguments.seeds)
+        return
+    show_simulated(arguments.seeds)
+    if arguments.csv:
+        show_kept(arguments.csv)
 
 
 if __name__ == "__main__":
