@@ -248,6 +248,12 @@ class Stack:
 
         return wait_until(last, seconds, f"run {run} ends; flows.log:\n{self.log()}")
 
+    def ended(self, run: str, kind: str = "COMPLETED", seconds: float = 400) -> dict[str, Any]:
+        """Return a run's last state, which must be of a type; if it is not, show why."""
+        state = self.finish(run, seconds)
+        assert state["type"] == kind, f"{state['type']}: {state['message']}\n{self.run_logs(run)}"
+        return state
+
     def cancel(self, run: str) -> None:
         """Cancel as the UI's button does."""
         self.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})

@@ -119,9 +119,10 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     }
     (run,) = wait_until(lambda: stack.post("/flow_runs/filter", rule), 120, "the schedule starts a run")
     assert run["auto_scheduled"]
-    state = stack.finish(run["id"])
-    requests.delete(f"{stack.api}{path}/{short['id']}", timeout=30).raise_for_status()
-    assert state["type"] == "COMPLETED", state
+    try:
+        state = stack.ended(run["id"])
+    finally:
+        requests.delete(f"{stack.api}{path}/{short['id']}", timeout=30).raise_for_status()
     assert "mood: promoted version 1: there was no champion" in state["message"]
     tasks = eventually(lambda: stack.tasks(run["id"]), lambda seen: set(seen) == ALL)
     assert set(tasks) == ALL
@@ -193,8 +194,7 @@ def test_the_form_offers_what_may_be_chosen(stack: Stack) -> None:
 def test_a_protocol_holds_for_its_run_and_what_it_changed_is_put_back_from_the_cache(stack: Stack) -> None:
     metrics = "artifacts/metrics/mood-lenet5.json"
     own, before = stack.project.read_json(metrics), stack.params()
-    other = stack.finish(stack.retrain(protocol="track", force=True))
-    assert other["type"] == "COMPLETED", other
+    other = stack.ended(stack.retrain(protocol="track", force=True))
     assert other["message"].endswith(f" {len(STAGES)} stages ran.")
     assert stack.project.read_json(metrics)["protocol"] == "track"
     assert stack.params() == before
@@ -238,7 +238,7 @@ def test_a_training_waits_for_the_only_slot_of_the_limit_gpu(stack: Stack) -> No
         assert stack.tasks(run)["train@mood-lenet5"] == "Running"
     wait_until(lambda: stack.processes("pipeline.train"), 60, "the training begins")
     stack.cancel(run)
-    assert stack.finish(run)["type"] == "CANCELLED"
+    stack.ended(run, "CANCELLED")
 
 
 @on_sqlite
@@ -248,7 +248,7 @@ def test_dvc_s_lock_is_waited_for(stack: Stack) -> None:
         run = stack.retrain()
         waiting = eventually(lambda: stack.tasks(run), lambda seen: seen.get("plan") == "AwaitingRetry")
         assert waiting == {"plan": "AwaitingRetry"}
-    assert stack.finish(run)["type"] == "COMPLETED"
+    stack.ended(run)
 
 
 VERSIONS = (
@@ -264,7 +264,7 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
     asked = [stack.retrain(overrides={"seed": seed}) for seed in (11, 12)]
     spans = []
     for run in asked:
-        assert stack.finish(run)["type"] == "COMPLETED"
+        stack.ended(run)
         shown = stack.get(f"/flow_runs/{run}")
         spans.append((shown["start_time"], shown["end_time"]))
     first, second = sorted(spans)
@@ -272,7 +272,7 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
     after = stack.python(VERSIONS).split()
     assert len(after) == len(set(after)) == len(before) + 2  # a version each, none twice
     assert "seed: 0\n" in stack.params()
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
     card = stack.project.read_json("artifacts/models/mood-lenet5.json")
     assert card["seed"] == stack.project.read_json("artifacts/metrics/mood-lenet5.json")["seed"] == 0
     assert stack.project.would_run() == []  # the lock is whole
@@ -284,10 +284,11 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     sound = path.read_text()
     path.write_text(sound + "blues.00000,Gloomy,dora,2024-03-06T10:00:00Z\n")
     line = f"line {len(path.read_text().splitlines())}"
-    run = stack.retrain()
-    state = stack.finish(run)
-    path.write_text(sound)
-    assert state["type"] == "FAILED"
+    try:
+        run = stack.retrain()
+        state = stack.ended(run, "FAILED")
+    finally:
+        path.write_text(sound)
     assert line in state["message"]
     assert "Gloomy" in state["message"]
     tasks = eventually(lambda: stack.tasks(run), lambda seen: seen.get("labels") == "Failed")
@@ -300,7 +301,7 @@ def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: 
     assert "retrain failed" in message["subject"]
     assert line in message["text"]
     assert run in message["text"]
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
 
 
 MONDAY = """track_id;mood;annotator;labelled_at
@@ -354,7 +355,7 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     assert message.startswith("Add 3 mood labels; 2 tracks are new to the models")
     assert "monday.csv: 2 of 3 rows" in message  # not committed yet, so it is said again
     (asked,) = {one["id"] for one in stack.post("/flow_runs/filter", on_demand)} - earlier
-    assert stack.finish(asked)["type"] == "COMPLETED"
+    stack.ended(asked)
     tasks = eventually(lambda: stack.tasks(asked), lambda seen: set(seen) == ALL)
     assert tasks["labels"] == "Completed"
     assert tasks["spectrogram"] == "Cached"
@@ -387,12 +388,12 @@ def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -
     wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
     wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
     print(f"cancelled after {time.monotonic() - started:.1f} s")
-    assert stack.finish(run, 120)["type"] == "CANCELLED"
+    stack.ended(run, "CANCELLED", 120)
     assert "cnn64:\n      epochs: 1\n" in stack.params()
     assert (
         stack.python(STATUSES.format(name=stack.get(f"/flow_runs/{run}")["name"])).split() == ["KILLED"] * 2
     )
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
 
 
 STATUSES = (
@@ -417,10 +418,10 @@ def test_a_killed_run_is_called_crashed_and_told_and_the_next_completes(
     run, training = train_endlessly(stack)
     for process in {one for name in killed for one in stack.processes(name)}:
         process.kill()
-    assert stack.finish(run, 180)["type"] == "CRASHED"
+    stack.ended(run, "CRASHED", 180)
     (message,) = wait_until(lambda: told, 60, "the notification arrives")
     assert "retrain crashed" in message["subject"]
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
     assert not any(process.is_running() for process in training)
     assert "cnn64:\n      epochs: 1\n" in stack.params()
 
@@ -519,7 +520,7 @@ def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
         lambda: stack.post("/flow_runs/filter", upcoming), 90, "the next scheduled run is shown"
     )
     assert stack.state(run)["type"] in ("CANCELLED", "CRASHED")
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
 
 
 @on_sqlite

@@ -60,8 +60,7 @@ def count(server: postgres.Server, database: str, query: str) -> int:
 
 def test_a_retrain_completes_and_registers(stack: Stack, database: postgres.Server) -> None:
     run = stack.retrain()
-    state = stack.finish(run)
-    assert state["type"] == "COMPLETED", state
+    state = stack.ended(run)
     assert state["message"].startswith("mood: promoted version 1: there was no champion")
     assert stack.get(f"/flow_runs/{run}")["work_pool_name"] == "pipeline"
     store = Path(urlparse(stack.settings["CMG_MLFLOW_ARTIFACTS"]).path)
@@ -120,10 +119,10 @@ def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
         assert waiting["train@mood-lenet5"] == "AwaitingRetry"
         said = "expected an MLflow store at http://127.0.0.1"
         assert said in eventually(lambda: stack.run_logs(run), lambda seen: said in seen)
-        assert stack.finish(run, 300)["type"] == "FAILED"
+        stack.ended(run, "FAILED", 300)
         assert not stack.processes("pipeline.train")
         assert count(database, "mlflow", VERSIONS) == before
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
 
 
 def test_mlflow_gone_while_registering_fails_clearly_and_the_next_run_registers_once(
@@ -139,7 +138,7 @@ def test_mlflow_gone_while_registering_fails_clearly_and_the_next_run_registers_
         assert "expected an MLflow store at http://127.0.0.1" in state["message"]
         assert count(database, "mlflow", f"{VERSIONS} where status <> 'READY'") == 0
         assert database.run(CHAMPION, "mlflow") == champion
-    assert stack.finish(stack.retrain(**other))["type"] == "COMPLETED"
+    stack.ended(stack.retrain(**other))
     assert count(database, "mlflow", VERSIONS) == before + 1
 
 
@@ -151,7 +150,7 @@ def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     with stack.without("prefect", f"{stack.api}/health"):
         wait_until(lambda: not stack.processes("pipeline.train"), 180, "the training ends without its server")
         wait_until(lambda: "received silence" in stack.log(), 60, "the worker ends, to be started anew")
-    assert stack.finish(stack.retrain())["type"] == "COMPLETED"
+    stack.ended(stack.retrain())
     assert count(database, "mlflow", VERSIONS) == before
     again = start_long_training(stack)  # a worker that lost its server must still hear of cancellations
     stack.cancel(again)
