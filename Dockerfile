@@ -1,6 +1,7 @@
 # The image of compose.yaml's services: the locked environment. The project itself is mounted at /project.
 FROM python:3.11-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
+RUN git config --system --add safe.directory /project
 ENV VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH
 WORKDIR /setup
 COPY requirements.lock requirements-setup.txt ./

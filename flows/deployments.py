@@ -78,6 +78,7 @@ async def serve(served: list[RunnerDeployment]) -> None:
     with schedules.kept(address(one) for one in served):
         for one in served:
             await runner.aadd_deployment(one)
+    print(server.READY, flush=True)
     watch = asyncio.create_task(server.watch_server())
     await runner.start()
     watch.cancel()

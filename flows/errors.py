@@ -12,10 +12,10 @@ _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
 _EXITED: Final = re.compile(r"exited with (-?\d+)")
 _KILLED: Final = (-9, 137)  # what the kernel does to a process when memory runs out
 
-# DVC's two locks, TensorFlow's and Python's words for "no memory left".
+# DVC's two locks; what TensorFlow, JAX, CUDA, C++ and Python say when no memory is left.
 _PASSING: Final = re.compile(
     r"Unable to acquire lock|is busy, it is being blocked by|ResourceExhaustedError|OOM when allocating"
-    r"|CUDA_ERROR_OUT_OF_MEMORY|MemoryError"
+    r"|RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|std::bad_alloc|MemoryError"
 )
 
 

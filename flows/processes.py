@@ -24,11 +24,13 @@ def is_alive(flow_run: str) -> bool:
 
 
 def end_runs() -> None:
-    """Terminate this process's flow runs, which end their stages; return when they have ended."""
+    """Terminate this process's flow runs, which end their stages; kill what is left after twenty seconds."""
     runs = psutil.Process().children()
     for run in runs:
         _signal(run.terminate)
-    psutil.wait_procs(runs, _END_SECONDS)
+    _, alive = psutil.wait_procs(runs, _END_SECONDS)
+    for run in alive:  # it waits for a server that is gone
+        end_family(run.pid)
 
 
 def end_stages(mark: str) -> None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,7 +21,7 @@ from prefect.states import Completed, State
 
 from flows import artifacts, graph, processes, server, settings
 from flows.graph import Stage
-from flows.stages import LIMITS, RETRIES, Outcome, may_pass, run_stage
+from flows.stages import LIMITS, RETRY_SECONDS, Outcome, may_pass, run_stage
 from pipeline import params, tracking
 from pipeline.errors import CmgError, run_main
 from pipeline.params import ModelName, Protocol, Task
@@ -84,11 +86,16 @@ def retrain(
         processes.end_stages(tracking.RETRAIN)
         with settings.lent(changes) as chosen:
             outcomes = run_stages(force)
-            artifacts.publish(chosen, outcomes)
+            _show(chosen, outcomes)
             return _summary(chosen, outcomes)
 
 
-@task(task_run_name="plan", retries=RETRIES, retry_condition_fn=may_pass)
+@task(
+    task_run_name="plan",
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=may_pass,
+)
 def plan() -> list[Stage]:
     """Ask DVC for the stages, upstream first, and which of them changed; DVC's lock may be held."""
     return graph.read(Path.cwd())
@@ -130,10 +137,25 @@ def moved(outcomes: dict[str, Outcome]) -> set[str]:
 
 def _tell(stage: str, message: str) -> None:
     """Put a failure on the run's page; it is the failure that must come through, not a silent server."""
-    try:
+    with _not_worth_a_run("The failure is not on the run's page"):
         artifacts.publish_failure(stage, message)
-    except (httpx.HTTPError, PrefectException) as error:
-        get_run_logger().warning("The failure is not on the run's page: %s", error)
+
+
+def _show(chosen: params.Params, outcomes: dict[str, Outcome]) -> None:
+    """Put what came of the run on its page; by now the better model serves, whether it is shown or not."""
+    with _not_worth_a_run("The run's page lacks scores or links"):
+        artifacts.publish(chosen, outcomes)
+
+
+@contextmanager
+def _not_worth_a_run(consequence: str) -> Iterator[None]:
+    """Log a fault of the two servers, instead of failing a run or hiding why it failed."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, MlflowException, CmgError) as error:
+        get_run_logger().warning("%s: %s", consequence, error)
 
 
 def _call(stage: Stage, stale: bool, force: bool, before: list[State[Any]]) -> State[Outcome]:
@@ -153,18 +175,17 @@ def _upstream(stage: Stage, stages: list[Stage]) -> set[str]:
 
 def _close(status: str, decisions: dict[str, str]) -> None:
     """End this retrain's MLflow runs; say on the parents what was decided."""
-    try:
+    with _not_worth_a_run("The MLflow runs of this retrain stay open"):
         told = {task: {"decision": said} for task, said in decisions.items()}
         tracking.close_retrain(f"{flow_run.name}", status, told)
-    except CmgError as error:
-        get_run_logger().warning("The MLflow runs of this retrain stay open: %s", error)
 
 
 def _summary(chosen: params.Params, outcomes: dict[str, Outcome]) -> State[dict[str, str]]:
     """Return the run's last state: what was decided, and how much really ran."""
     if outcomes["promote"] == "ran":
         said = artifacts.decisions(chosen)
-        artifacts.publish_decisions(chosen)
+        with _not_worth_a_run("The decisions are not on the run's page"):
+            artifacts.publish_decisions(chosen)
     else:
         said = artifacts.standing(chosen)
     told = "; ".join(f"{task}: {one}" for task, one in said.items())

@@ -25,6 +25,7 @@ from prefect.states import Crashed
 from flows import processes
 from pipeline.errors import EXIT_TRY_LATER, CmgError, UnavailableError
 
+READY: Final = "ready: the deployments are declared, and what is due is run"
 MACHINE: Final = "machine"  # the label of a run that says where it runs
 _LOOK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 5

@@ -28,13 +28,16 @@ Outcome = Literal["unchanged", "restored", "ran"]
 # of two machines that compare a candidate with the champion the second must see what the first decided.
 GPU: Final = "gpu"
 LIMITS: Final = {"train": GPU, "promote": "champion"}
-RETRIES: Final = 2  # for what passes; how long to wait is Prefect's setting, in prefect.toml
+# Before the first and the second retry: a lock is soon free, a server takes longer to come back.
+# Prefect's own setting reaches a flow's process sorted as text: 120, 30.
+RETRY_SECONDS: Final = [float(one) for one in os.environ.get("CMG_RETRY_SECONDS", "30,120").split(",")]
 _LEASE_SECONDS: Final = 60  # a killed training holds its slot no longer than this
 
 _UNCHANGED: Final = "didn't change, skipping"
 _RESTORED: Final = "is cached - skipping run, checking out outputs"
 # DVC's advice to whoever types the command; it stands after every stage.
 _HINT: Final = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`)|\s*$")
+_DECISION: Final = re.compile(r"^\w+-classifier: ")
 _EPOCH: Final = re.compile(r"^Epoch (\d+)/(\d+)")
 
 
@@ -43,7 +46,7 @@ def may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), InfrastructureError)
 
 
-@task(retries=RETRIES, retry_condition_fn=may_pass)
+@task(retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=may_pass)
 def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str]) -> State[Outcome]:
     """Run one stage through DVC and pass its output on to the task's log.
 
@@ -81,7 +84,13 @@ def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str
         return Completed(name="Cached", message="DVC had its outputs from an earlier run.", data="restored")
     if any(_UNCHANGED in line for line in lines):
         return Completed(name="Cached", message="DVC found its inputs unchanged.", data="unchanged")
-    return Completed(message="The stage ran.", data="ran")
+    return Completed(message=_said(stage, lines), data="ran")
+
+
+def _said(stage: Stage, lines: list[str]) -> str:
+    """Return what a stage's task says in the end: what was decided, or that it ran."""
+    decided = [line for line in lines if _DECISION.match(line)]
+    return "; ".join(decided) if stage.kind == "promote" and decided else "The stage ran."
 
 
 def reproduce(
@@ -129,8 +138,11 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
         yield process
         process.wait()
     finally:
-        if process.poll() is None:
-            processes.end_family(process.pid)
+        try:
+            if process.poll() is None:
+                processes.end_family(process.pid)
+        finally:  # a second signal must not leave DVC alive or a zombie: its locks would seem to be held
+            process.kill()
             process.wait()
 
 

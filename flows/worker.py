@@ -62,6 +62,7 @@ async def work() -> None:
     """Run what the pool hands out, one run at a time, until terminated or left alone by the server."""
     worker = ProcessWorker(name=platform.node(), work_pool_name=POOL, limit=1)
     working = asyncio.create_task(worker.start())
+    print(server.READY, flush=True)
     watch = asyncio.create_task(server.watch_server())
     stopping: list[asyncio.Task[None]] = []
 

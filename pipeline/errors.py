@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -33,7 +34,7 @@ class UnavailableError(CmgError):
 def run_main(main: Callable[[], None]) -> None:
     """Run a stage's ``main``; say a `CmgError` or a file that is not there in one line and exit with 2.
 
-    An `UnavailableError` exits with 75, so that a caller knows that trying again is worth it.
+    An `UnavailableError` and a lack of memory exit with 75: a caller knows that trying again is worth it.
     """
     try:
         main()
@@ -44,6 +45,8 @@ def run_main(main: Callable[[], None]) -> None:
     except FileNotFoundError as error:
         _exit(f"expected {error.filename}, received no such file. Run `dvc repro`: it makes what is missing.")
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            _exit(f"expected enough memory, received: {error.strerror}. Try again later.", EXIT_TRY_LATER)
         _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
 
 

@@ -69,12 +69,15 @@ def reachable() -> Iterator[None]:
 
 
 def _is_connection_error(error: BaseException | None) -> bool:
-    """Return whether the error, or one that it came from, says that no server answered."""
+    """Return whether the error, or one that it came from, says that no server answered, or a broken one."""
     import requests
+    from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
 
     while error is not None:
-        if isinstance(error, requests.ConnectionError | requests.Timeout):
+        if isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.RetryError):
+            return True
+        if isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE":
             return True
         if isinstance(error, OperationalError) and not _is_file_fault(error):
             return True
@@ -162,6 +165,8 @@ def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun
         parent = ensure_parent(task, retrain) if retrain else None
         under = _marks(retrain) if retrain else {}
         with mlflow.start_run(run_name=name, tags=versions() | under | tags, parent_run_id=parent) as active:
+            if retrain:  # of a run's tags, unlike its parameters, MLflow's comparison draws nothing
+                mlflow.log_param("retrain", retrain)
             yield active
 
 
@@ -208,15 +213,21 @@ def close_retrain(retrain: str, status: str, tags: dict[str, dict[str, str]]) ->
             experiment = client.get_experiment_by_name(task).experiment_id
             own = f"tags.retrain = '{retrain}'"
             for one in client.search_runs([experiment], own):
-                client.set_tag(
-                    one.info.run_id, "dvc_lock_sha256", lock_version()
-                )  # its last entry is there now
+                _tag_lock(client, one.info.run_id)
                 for key, value in tags.get(task, {}).items() if _is_parent(one) else ():
                     client.set_tag(one.info.run_id, key, value)
             left = f"tags.checkout = '{_checkout()}' AND attributes.status = 'RUNNING'"
             for one in client.search_runs([experiment], left):
                 is_own_parent = _is_parent(one) and one.data.tags["retrain"] == retrain
                 client.set_terminated(one.info.run_id, status if is_own_parent else "KILLED")
+
+
+def _tag_lock(client: Any, run_id: str) -> None:
+    """Say which ``dvc.lock`` a run and its versions are of, once the retrain's last entry is in it."""
+    lock = lock_version()
+    client.set_tag(run_id, "dvc_lock_sha256", lock)
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        client.set_model_version_tag(version.name, version.version, "dvc_lock_sha256", lock)
 
 
 def _is_parent(run: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_what_waiting_mends_has_a_code_of_its_own(capsys: pytest.CaptureFixture[
         run_main(main)
     assert caught.value.code == 75
     assert capsys.readouterr().err == "error: expected a server, received none.\n"
+
+
+def test_a_lack_of_memory_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 75
+    assert "expected enough memory" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_named_with_what_makes_it(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -215,6 +217,7 @@ def test_models_of_a_retrain_lie_under_one_run_a_task(
     client = tracking.configure().MlflowClient()
     assert client.get_run(parent_of(one)).info.run_name == "monday"
     assert two.data.tags["retrain"] == "monday"
+    assert client.get_run(two.info.run_id).data.params["retrain"] == "monday"  # for MLflow's comparison
 
 
 def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
@@ -228,6 +231,8 @@ def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
             runs[name] = parent_of(child)
         client.update_run(child.info.run_id, status="RUNNING")  # as SIGTERM and SIGKILL leave it
         runs[f"{name}'s model"] = child.info.run_id
+    client.create_registered_model("genre-classifier")
+    made = client.create_model_version("genre-classifier", child.info.artifact_uri, run_id=child.info.run_id)
     elsewhere = client.create_run(child.info.experiment_id, tags={"checkout": "another", "retrain": "there"})
     Path("dvc.lock").write_text("as it is in the end")
     tracking.close_retrain("monday", "FINISHED", {"genre": {"decision": "promoted"}})
@@ -241,6 +246,8 @@ def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
     assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
     for name in ("monday", "monday's model"):
         assert ended[name].data.tags["dvc_lock_sha256"] == files.sha256(Path("dvc.lock"))
+    version = client.get_model_version("genre-classifier", made.version)
+    assert version.tags["dvc_lock_sha256"] == files.sha256(Path("dvc.lock"))
     assert ended["monday"].data.tags["decision"] == "promoted"
     assert "decision" not in ended["killed"].data.tags
 
@@ -253,6 +260,25 @@ def test_a_server_that_is_gone_is_an_unavailable_one(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
     with pytest.raises(UnavailableError, match="expected an MLflow store at http://127"):
         tracking.configure()
+
+
+@pytest.mark.parametrize("code", [502, 503])
+def test_a_proxy_without_its_server_is_an_unavailable_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(code)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UnavailableError, match="expected an MLflow store at http://127"):
+            tracking.configure()
+        server.shutdown()
 
 
 def test_a_store_that_is_no_database_is_a_fault_to_mend(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,14 @@ def flow_run(opened: Page, prefect: str, run: str) -> None:
     """Show a run with the graph of its tasks, which is a picture: only its canvas can be waited for."""
     opened.goto(f"{prefect}/runs/flow-run/{run}")
     opened.get_by_text("Artifacts").first.wait_for()
+    opened.get_by_text(re.compile(r"[1-9]\d* Task runs")).first.wait_for()
     opened.locator("canvas").first.wait_for()
+
+
+def tasks(opened: Page, prefect: str, run: str) -> None:
+    """Show a run with the states of its tasks."""
+    flow_run(opened, prefect, run)
+    turn_to(opened, "Task Runs", "Cached")
 
 
 def artifacts(opened: Page, prefect: str, run: str) -> None:
@@ -106,7 +114,7 @@ def compare(opened: Page, mlflow: str, experiments: list[str], runs: list[str]) 
 def registry(opened: Page, mlflow: str, name: str) -> None:
     """Show a registered model's versions and aliases."""
     opened.goto(f"{mlflow}/#/models/{name}")
-    opened.get_by_text("champion").first.wait_for()
+    opened.get_by_text("@ champion").first.wait_for()
 
 
 def models(mlflow: str, experiments: list[str]) -> list[str]:
@@ -115,6 +123,12 @@ def models(mlflow: str, experiments: list[str]) -> list[str]:
     body = {"experiment_ids": experiments, "filter": tested, "max_results": 4}
     found = requests.post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()
     return [one["info"]["run_id"] for one in found["runs"]]
+
+
+def left_last(prefect: str, key: str) -> dict[str, str]:
+    """Return the latest artifact with a key."""
+    rule = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
+    return requests.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()[0]
 
 
 def dismiss(opened: Page) -> None:
@@ -132,8 +146,8 @@ def main() -> None:
     prefect = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api").removesuffix("/api")
     mlflow = os.environ.get("CMG_MLFLOW_URL", "http://127.0.0.1:5000")
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
-    found = requests.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()
-    run = found[0]["id"]
+    latest = requests.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()[0]["id"]
+    run = left_last(prefect, "promotion")["flow_run_id"]
     weekly = requests.get(f"{prefect}/api/deployments/name/retrain/weekly", timeout=30).json()
     rule = {"artifacts": {"flow_run_id": {"any_": [run]}}}
     left = requests.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()
@@ -142,6 +156,10 @@ def main() -> None:
         "deployments": lambda opened: deployments(opened, prefect),
         "schedule": lambda opened: next_run(opened, prefect, weekly["id"]),
         "flow-run": lambda opened: flow_run(opened, prefect, run),
+        "cached": lambda opened: tasks(opened, prefect, latest),
+        "failure": lambda opened: artifact(
+            opened, prefect, left_last(prefect, "failure")["id"], "stopped the"
+        ),
         "metrics": lambda opened: artifact(opened, prefect, ids["metrics"], "against the last champion"),
         "promotion": lambda opened: artifact(opened, prefect, ids["promotion"], "genre-classifier"),
         "confusion": lambda opened: artifact(opened, prefect, ids["confusion-genre-lenet5"], "Confusion of"),
@@ -149,7 +167,7 @@ def main() -> None:
         "compare-weeks": lambda opened: compare(opened, mlflow, ["1"], models(mlflow, ["1"])),
         "registry": lambda opened: registry(opened, mlflow, "genre-classifier"),
     }
-    with page(width=1680, height=900) as opened:
+    with page(width=1680, height=1150) as opened:
         for name, show in views.items():
             show(opened)
             dismiss(opened)

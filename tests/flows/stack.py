@@ -18,11 +18,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from flows import server
 from tests.project import Project
 
 T = TypeVar("T")
 
 NEEDED_BY_SUPERVISOR = ("CMG_BIN", "CMG_FLOWS")
+_PAGE = 200
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -108,7 +110,8 @@ class Stack:
         own = {
             "PREFECT_API_URL": self.api,
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-            "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "[5, 5]",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # a schedule that a test adds is soon seen
+            "CMG_RETRY_SECONDS": "8,12",
         }
         return kept | self.ports | self.settings | own
 
@@ -130,6 +133,7 @@ class Stack:
 
     def start(self) -> None:
         """Start as ``make up`` does, and wait until the flows are served."""
+        before = self.times_ready()
         log = (self.project.root / "up.log").open("w")
         self.supervisor = subprocess.Popen(
             self.command("flows.services", "up"),
@@ -140,7 +144,7 @@ class Stack:
             start_new_session=True,
             text=True,
         )
-        wait_until(self._is_serving, 180, "the deployments are served")
+        wait_until(lambda: self._is_serving(before), 180, "the deployments are served")
 
     @contextmanager
     def running(self) -> Iterator[Stack]:
@@ -152,23 +156,22 @@ class Stack:
             self.stop()
         assert not self.processes()
 
-    def _is_serving(self) -> bool:
+    def _is_serving(self, before: int) -> bool:
         assert self.supervisor is not None
         assert self.supervisor.poll() is None, (self.project.root / "up.log").read_text()
-        return self.is_serving()
+        return self.times_ready() > before
 
-    def is_serving(self) -> bool:
-        """Tell whether the deployments are there, and a runner or worker of ours."""
-        try:
-            names = {one["name"] for one in self.post("/deployments/filter", {})}
-        except requests.ConnectionError:
-            return False
-        return {"weekly", "on-demand", "nightly"} <= names and bool(self.processes("flows."))
+    def times_ready(self) -> int:
+        """Return how often a runner or worker has said that it has declared the deployments."""
+        log = self.project.root / "logs/flows.log"
+        return log.read_text().count(server.READY) if log.exists() else 0
 
     def stop(self, sent: int = signal.SIGTERM) -> None:
         """Stop by a signal and wait for the end; SIGINT reaches the whole group, as Ctrl-C does."""
         assert self.supervisor is not None
-        if self.supervisor.poll() is None:
+        if self.supervisor.poll() is not None:  # a test has started it in the background since
+            self.services("down")
+        else:
             send = os.killpg if sent == signal.SIGINT else os.kill
             send(self.supervisor.pid, sent)
             self.supervisor.wait(90)
@@ -207,13 +210,13 @@ class Stack:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def python(self, code: str) -> str:
+    def python(self, code: str, *, fails: bool = False) -> str:
         """Run code in the project as a stage would, beside the servers; return what it printed."""
         command = [sys.executable, "-c", code]
         done = subprocess.run(
             command, cwd=self.project.root, env=self.environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert (done.returncode != 0) == fails, done.stderr
         return done.stdout
 
     def get(self, path: str) -> Any:
@@ -264,7 +267,8 @@ class Stack:
         rule = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", *started]}}}}
 
         def going() -> list[dict[str, Any]]:
-            return [one for one in self.post("/flow_runs/filter", rule) if not one["auto_scheduled"]]
+            found = self.post("/flow_runs/filter", rule)
+            return [one for one in found if not (one["auto_scheduled"] and one["state_type"] == "SCHEDULED")]
 
         for run in going():
             self.cancel(run["id"])
@@ -281,8 +285,27 @@ class Stack:
         """Return the states of a run's tasks by name; a task is there a moment before its first state."""
         return {one["name"]: (one["state"] or {"name": "none yet"})["name"] for one in self.task_runs(run)}
 
+    def settled(self, run: str, names: set[str]) -> dict[str, str]:
+        """Return the states of a run's tasks by name, once these and no others are there and have ended."""
+
+        def ended(seen: list[dict[str, Any]]) -> bool:
+            return {one["name"] for one in seen} == names and all(one["state_type"] in FINAL for one in seen)
+
+        eventually(lambda: self.task_runs(run), ended)
+        return self.tasks(run)
+
     def run_logs(self, run: str) -> str:
-        rows = self.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"})
+        """Return all lines of a run and of its tasks; the server gives 200 at a time."""
+        rule = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": _PAGE}
+        rows: list[dict[str, Any]] = []
+        while len(page := self.post("/logs/filter", rule | {"offset": len(rows)})) == _PAGE:
+            rows += page
+        return "\n".join(row["message"] for row in [*rows, *page])
+
+    def task_logs(self, run: str, name: str) -> str:
+        """Return the lines of one task of a run."""
+        ids = [one["id"] for one in self.task_runs(run) if one["name"] == name]
+        rows = self.post("/logs/filter", {"logs": {"task_run_id": {"any_": ids}}, "sort": "TIMESTAMP_ASC"})
         return "\n".join(row["message"] for row in rows)
 
     def artifacts(self, run: str) -> dict[str, str]:

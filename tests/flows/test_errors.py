@@ -21,6 +21,8 @@ BUSY = "ERROR: '/p/data' is busy, it is being blocked by:\n  (PID 7): dvc repro"
         ([DVC_SAYS.format(137)], 255),
         ([LOCKED], 255),
         (BUSY.splitlines(), 255),
+        (["terminate called after throwing an instance of 'std::bad_alloc'", DVC_SAYS.format(-6)], 255),
+        (["XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory", DVC_SAYS.format(1)], 255),
         (["OOM when allocating tensor with shape[16,64]", DVC_SAYS.format(1)], 255),
     ],
 )

@@ -17,7 +17,7 @@ from tests.flows.stack import Stack, answers, eventually, free_ports, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"),
 ]
 
@@ -146,11 +146,12 @@ def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     stack: Stack, database: postgres.Server
 ) -> None:
     before = count(database, "mlflow", VERSIONS)
-    start_long_training(stack)
+    lost = start_long_training(stack)
     with stack.without("prefect", f"{stack.api}/health"):
         wait_until(lambda: not stack.processes("pipeline.train"), 180, "the training ends without its server")
         wait_until(lambda: "received silence" in stack.log(), 60, "the worker ends, to be started anew")
     stack.ended(stack.retrain())
+    assert "its process is gone" in stack.ended(lost, "CRASHED")["message"].lower()
     assert count(database, "mlflow", VERSIONS) == before
     again = start_long_training(stack)  # a worker that lost its server must still hear of cancellations
     stack.cancel(again)
