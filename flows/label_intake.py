@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import sys
 from typing import Any, Final
 
 import pandas as pd
@@ -22,13 +24,14 @@ from pipeline.intake import inbox
 from pipeline.intake import store as intake_store
 from pipeline.intake.inbox import Intake
 from pipeline.quality import labels as store_checks
+from pipeline.quality.intake import SUITE
 from pipeline.sources import library
 from pipeline.taxonomy import canonical_mood
 
 RETRAIN: Final = "retrain/on-demand"
 REJECTED: Final = "Rejected"  # the state's name if a row was not taken; notifications listen for it
 MESSAGE: Final = inbox.INBOX / "commit-message.txt"
-TIMEOUT_SECONDS: Final = 3600
+TIMEOUT_SECONDS: Final = 13 * 3600  # a retrain, which it waits for, takes twelve hours at most
 _ROWS_SHOWN: Final = 50
 
 
@@ -136,21 +139,26 @@ def _learned(settings: params.Params) -> set[str]:
 def commit_message(fresh: int) -> str:
     """Return the message of the commit that people make of all data since the last one."""
     history = intake_store.read_history(library.DATA)
-    if since := _last_commit():
-        history = history[pd.to_datetime(history["received_at"], utc=True) > pd.Timestamp(since)]
-    merged = history[history["accepted"].astype(int) > 0]
+    key = ["file", "sha256", "received_at"]
+    known = pd.MultiIndex.from_frame(committed_history()[key])
+    merged = history[
+        (history["accepted"].astype(int) > 0) & ~pd.MultiIndex.from_frame(history[key]).isin(known)
+    ]
     lines = [f"* {one.file}: {one.accepted} of {one.rows} rows" for one in merged.itertuples()]
     accepted = merged["accepted"].astype(int).sum()
     return "\n".join([f"Add {accepted} mood labels; {fresh} tracks are new to the models", "", *lines]) + "\n"
 
 
-def _last_commit() -> str:
-    """Return when ``data.dvc`` was last committed; blank where it never was, or there is no git."""
-    command = ["git", "log", "-1", "--format=%cI", "--", f"{library.DATA}.dvc"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def committed_history() -> pd.DataFrame:
+    """Return the intakes in the data version that git has; none where there is no such version.
+
+    DVC reads it, in a process of its own (as `flows.graph` does), from its cache or the remote.
+    """
+    path = library.DATA / library.HISTORY_FILE
+    code = f"import dvc.api; print(dvc.api.read({path.as_posix()!r}, rev='HEAD'), end='')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    text = done.stdout if done.returncode == 0 else ",".join(library.HISTORY_COLUMNS)
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
 def publish(taken: list[Intake]) -> None:
@@ -162,7 +170,7 @@ def publish(taken: list[Intake]) -> None:
 def _table(taken: list[Intake]) -> str:
     rows = "".join(
         f"| {_cell(one.file)} | {one.rows} | {one.accepted} | {one.rejected} | {one.mended} "
-        f"| {one.new_tracks} | {one.alpha:.3f} | {_docs(one)} |\n"
+        f"| {one.new_tracks} | {_alpha(one)} | {_docs(one)} |\n"
         for one in taken
     )
     head = (
@@ -172,8 +180,18 @@ def _table(taken: list[Intake]) -> str:
     return f"{head}{rows}\n{''.join(_rejections(one) for one in taken)}"
 
 
+def _alpha(one: Intake) -> str:
+    return "not defined" if pd.isna(one.alpha) else f"{one.alpha:.3f}"
+
+
 def _docs(one: Intake) -> str:
-    return ", ".join(f"[page]({links.page('/data_docs/' + path)})" for path in one.docs)
+    """Return links to the pages of the checks: of the rows, of repeats, of the whole batch."""
+    return ", ".join(f"[{_checked(path)}]({links.page('/data_docs/' + path)})" for path in one.docs)
+
+
+def _checked(page: str) -> str:
+    """Return what a page of the Data Docs is about, which its suite's name says."""
+    return next((name for name in ("repeats", "batch") if f"{SUITE}_{name}-" in page), "rows")
 
 
 def _rejections(one: Intake) -> str:

@@ -1,4 +1,4 @@
-"""The pipeline's own pages over HTTP: report, Data Docs, label audit; nothing else of the project."""
+"""The pipeline's own pages over HTTP: report, Data Docs, label audit, what to label next; nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-FOLDERS: Final = {"/report": "artifacts/report", "/data_docs": "data_docs", "/label_audit": "label_audit"}
+FOLDERS: Final = {
+    "/report": "artifacts/report",
+    "/data_docs": "data_docs",
+    "/label_audit": "label_audit",
+    "/label_next": "label_next",
+}
 
 
 def build() -> Starlette:

@@ -23,6 +23,7 @@ LOGS: Final = Path("logs")
 CONFIGURATION: Final = Path("flows/supervisord.conf")
 PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080"}
 RUNNERS: Final = ("deployments", "worker")  # modules of flows: serve the deployments, or work for a pool
+_ALWAYS: Final = ("Report", "Data Docs")  # the other pages are there once a command has made them
 _DOWN_SECONDS: Final = 90
 
 
@@ -52,12 +53,13 @@ def _local_store() -> str:
 def addresses() -> str:
     """Return one line a page."""
     values = environment()
+    pages = {"Report": "report", "Data Docs": "data_docs", "Audit": "label_audit", "Next": "label_next"}
+    made = {name: folder for name, folder in pages.items() if name in _ALWAYS or Path(folder).exists()}
     return "\n".join(
         [
             f"Prefect   http://127.0.0.1:{values['PREFECT_PORT']}",
             f"MLflow    http://127.0.0.1:{values['MLFLOW_PORT']}",
-            f"Report    http://127.0.0.1:{values['PAGES_PORT']}/report/",
-            f"Data Docs http://127.0.0.1:{values['PAGES_PORT']}/data_docs/",
+            *(f"{name:9} http://127.0.0.1:{values['PAGES_PORT']}/{made[name]}/" for name in made),
         ]
     )
 

@@ -2,32 +2,50 @@
 
 The score is uncertainty times diversity times typicality. ``python -m pipeline.acquire -n 50`` writes
 ``label_next/tracks.csv``: facts on each track, and blank columns ``mood``, ``annotator`` and
-``labelled_at`` for the annotators to fill in. Once all tracks are labelled it asks for second opinions
-instead. It is no DVC stage: it answers a question of today.
+``labelled_at`` for the annotators to fill in; on ``label_next/index.html`` each track can be heard. Once all
+tracks are labelled it asks for second opinions instead. It is no DVC stage: it answers a question of today.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
-from pipeline import audio, catalog, labels, logmel, params, promote, register, spectrogram, tracking
+from pipeline import (
+    audio,
+    catalog,
+    labels,
+    logmel,
+    params,
+    promote,
+    register,
+    spectrogram,
+    templates,
+    tracking,
+)
 from pipeline.agreement import records
 from pipeline.errors import ParamsError, run_main
-from pipeline.files import write_csv
+from pipeline.files import write_csv, write_text
 from pipeline.taxonomy import canonical_mood
 
 FILE: Final = Path("label_next/tracks.csv")
-FACTS: Final = ("track_id", "path", "genre", "artist", "title")
+PAGE: Final = FILE.with_name("index.html")
+TEMPLATE: Final = "next.html.j2"
 SCORES: Final = ("score", "uncertainty", "diversity", "typicality")
 TO_FILL_IN: Final = ("mood", "annotator", "labelled_at")
+# Spreadsheets drop blank cells at the end of a line: the last of these are never blank.
+FACT_COLUMNS: Final = ("labelled_by", "genre", "artist", "title", *SCORES, "clip", "path")
+COLUMNS: Final = ("track_id", *TO_FILL_IN, *FACT_COLUMNS)
 
+_FREE_TEXT: Final = ("track_id", "labelled_by", "genre", "artist", "title")
 _TASK: Final = "mood"
 _DIGITS: Final = 4
 _NEIGHBOURS: Final = 10
@@ -43,8 +61,8 @@ class Wanted:
     n_unlabelled
         Usable tracks without any mood label.
     rows
-        Most wanted first: columns `FACTS`, `SCORES` and `TO_FILL_IN` (blank). Tracks that are labelled
-        already, and want a second opinion, have no ``score``.
+        Most wanted first: columns `COLUMNS`, of which `TO_FILL_IN` are blank. Tracks that are labelled
+        already, and want a second opinion, have no ``score``; ``labelled_by`` names who labelled them.
     notes
         What a reader must know, e.g. that there is no champion yet.
     """
@@ -55,7 +73,7 @@ class Wanted:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON types; None where a score is missing."""
-        rows = records(self.rows[[*FACTS, *SCORES]])
+        rows = records(self.rows.drop(columns=list(TO_FILL_IN)))
         return {"n_unlabelled": self.n_unlabelled, "rows": rows, "notes": list(self.notes)}
 
 
@@ -203,13 +221,23 @@ def champion() -> Any | None:
 
 
 def labels_by_track() -> pd.DataFrame:
-    """Return ``n_labels`` and ``agreement`` (the majority's share) by track, of those with a mood label."""
+    """Describe the tracks with a mood label.
+
+    Returns
+    -------
+    pd.DataFrame
+        By track: ``n_labels``, ``agreement`` (the majority's share) and ``labelled_by``, ``"ada; ben"``.
+    """
     from pipeline.quality.labels import read
 
     table = read(labels.MOOD_LABELS)
     mood = table["mood"].map(canonical_mood)
-    counts = table[mood.notna()].groupby(["track_id", mood.dropna()]).size().groupby("track_id")
-    return pd.DataFrame({"n_labels": counts.sum(), "agreement": counts.max() / counts.sum()})
+    known = table[mood.notna()]
+    counts = known.groupby(["track_id", mood.dropna()]).size().groupby("track_id")
+    names = known.groupby("track_id")["annotator"].agg(lambda who: "; ".join(sorted(set(who))))
+    return pd.DataFrame(
+        {"n_labels": counts.sum(), "agreement": counts.max() / counts.sum(), "labelled_by": names}
+    )
 
 
 def next_tracks(n: int) -> Wanted:
@@ -234,8 +262,15 @@ def next_tracks(n: int) -> Wanted:
             "them who have not done so before."
         )
         rows = pd.concat([rows, more], ignore_index=True)
-    rows = rows.reindex(columns=[*FACTS, *SCORES]).assign(**dict.fromkeys(TO_FILL_IN, ""))
-    return Wanted(n_unlabelled=int((~labelled).sum()), rows=rows, notes=tuple(notes))
+    return Wanted(n_unlabelled=int((~labelled).sum()), rows=_completed(rows), notes=tuple(notes))
+
+
+def _completed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with all of `COLUMNS`."""
+    from pipeline.audit import clip_address
+
+    rows = rows.reindex(columns=list(COLUMNS)).fillna({"labelled_by": ""})
+    return rows.assign(**dict.fromkeys(TO_FILL_IN, ""), clip=rows["track_id"].map(clip_address))
 
 
 def _unlabelled(tracks: pd.DataFrame, labelled: np.ndarray, n: int) -> tuple[pd.DataFrame, list[str]]:
@@ -262,6 +297,19 @@ def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.Da
     return ranked.sort_values(["n_labels", "agreement", "track_id"]).head(n)
 
 
+def publish(wanted: Wanted, out: Path) -> None:
+    """Write the CSV, clips of its tracks, and the page that plays them."""
+    from pipeline import audit
+    from pipeline.intake.formats import marked
+
+    write_csv(out, wanted.rows.assign(**{name: wanted.rows[name].map(marked) for name in _FREE_TEXT}))
+    audit.write_clips(wanted.rows, PAGE.parent)
+    table = quote(Path(os.path.relpath(out, PAGE.parent)).as_posix())
+    values = wanted.as_dict() | {"dataset": catalog.dataset(), "table": table, "name": out.name}
+    write_text(PAGE, templates.render(TEMPLATE, values, {"clip": audit.clip_address}))
+    audit.sweep(PAGE.parent, set(wanted.rows["track_id"]))
+
+
 def main() -> None:
     """Write the tracks to label next, ready to be filled in."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.acquire", description=main.__doc__)
@@ -269,11 +317,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FILE, help=f"CSV to write (default: {FILE})")
     args = parser.parse_args()
     wanted = next_tracks(args.n)
-    write_csv(args.out, wanted.rows)
+    publish(wanted, args.out)
     print(wanted.rows[["track_id", *SCORES]].to_string(index=False, na_rep="-"))
     for note in wanted.notes:
         print(note)
     print(f"{len(wanted.rows)} tracks to label in {args.out}; {wanted.n_unlabelled} have no label yet")
+    print(f"listen to them in {PAGE}")
 
 
 if __name__ == "__main__":

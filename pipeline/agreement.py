@@ -35,6 +35,8 @@ class Agreement:
         Of all annotations whose mood is known.
     n_shared
         Tracks with two labels or more; only these say anything about agreement.
+    n_unknown, n_repeats
+        Labels left out, since their mood is not in the taxonomy; labels that an annotator gave a track again.
     alpha
         Krippendorff's nominal alpha, at most 1; NaN where it is not defined.
     classes
@@ -54,6 +56,8 @@ class Agreement:
     n_tracks: int
     n_annotators: int
     n_shared: int
+    n_unknown: int
+    n_repeats: int
     alpha: float
     classes: pd.DataFrame
     annotators: pd.DataFrame
@@ -65,7 +69,7 @@ class Agreement:
         """Return plain JSON types; None where a figure is not defined."""
         names = ("classes", "annotators", "confusions", "confused_moods")
         tables = {name: getattr(self, name) for name in names}
-        counts = ("n_labels", "n_tracks", "n_annotators", "n_shared")
+        counts = ("n_labels", "n_tracks", "n_annotators", "n_shared", "n_unknown", "n_repeats")
         return (
             {name: getattr(self, name) for name in counts}
             | {"alpha": _plain(self.alpha)}
@@ -270,6 +274,8 @@ def report(annotations: pd.DataFrame) -> Agreement:
         n_tracks=known["track_id"].nunique(),
         n_annotators=len(people),
         n_shared=_shared(known)["track_id"].nunique(),
+        n_unknown=len(annotations) - len(known),
+        n_repeats=int(known.duplicated(["track_id", "annotator"]).sum()),
         alpha=alpha(annotations),
         classes=classes.assign(flagged=disputed(classes)),
         annotators=people[regular],

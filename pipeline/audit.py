@@ -2,8 +2,8 @@
 
 ``python -m pipeline.audit --task mood --model lenet5 --top 20`` ranks the labels by their quality under the
 out-of-fold probabilities of `pipeline.crossvalidate` (``--run`` makes those first). The worst go to
-``label_audit/<task>.csv`` and to ``label_audit/index.html``, where each can be heard. It is no DVC stage: it
-proposes, people decide.
+``label_audit/<task>.csv`` and to ``label_audit/index.html``, where each can be heard, under a word on how
+good the model is: doubts of one that guesses mean nothing. It is no DVC stage: it proposes, people decide.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.taxonomy import TASKS, canonical_mood
 
 FOLDER: Final = Path("label_audit")
 PAGE: Final = FOLDER / "index.html"
-CLIPS: Final = FOLDER / "clips"
+CLIPS: Final = "clips"  # beside the page that plays them
 TEMPLATE: Final = "audit.html.j2"
 COLUMNS: Final = (
     "track_id",
@@ -35,6 +35,7 @@ COLUMNS: Final = (
     "confidence",
     "suspect",
     "annotators",
+    "clip",
     "path",
 )
 
@@ -42,6 +43,10 @@ _CLIP_SECONDS: Final = 10.0
 _DIGITS: Final = 4
 _MODEL: Final = "lenet5"  # the cheapest; five folds of it take a minute where CNN-64 takes an hour
 _TOP: Final = 20
+_CAUTION: Final = (
+    "The model guesses hardly better than the most frequent class: listen before you change any label."
+)
+_SURE: Final = 2  # standard errors: one time in forty, chance alone gets further
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class Audit:
         Labels that have changed since the cross-validation; the present ones were looked at.
     n_left_out
         Labelled tracks that the cross-validation does not know.
+    accuracy
+        Share of the labels, 0 to 1, that the model names out of fold.
+    baseline
+        Share of the most frequent class, 0 to 1: the accuracy of naming nothing else.
     rows
         Columns `COLUMNS`, from `rank`.
     """
@@ -70,6 +79,8 @@ class Audit:
     n_suspect: int
     n_changed: int
     n_left_out: int
+    accuracy: float
+    baseline: float
     rows: pd.DataFrame
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,14 +92,27 @@ class Audit:
         """Return the same with the worst ``top`` rows only."""
         return Audit(**{**self.__dict__, "rows": self.rows.head(top).reset_index(drop=True)})
 
+    def headline(self) -> str:
+        """Return how many labels are suspect, and to how good a model."""
+        return (
+            f"{self.n_suspect} of {self.n_tracks} labels are suspect; {self.model}'s out-of-fold accuracy "
+            f"{self.accuracy:.2f}, share of the most frequent class {self.baseline:.2f}"
+        )
+
+    def guesses(self) -> bool:
+        """Return whether the accuracy is less than two standard errors above the most frequent class."""
+        error = np.sqrt(self.baseline * (1 - self.baseline) / self.n_tracks)
+        return bool(self.accuracy <= self.baseline + _SURE * error)
+
     def notes(self) -> list[str]:
-        """Return what a reader must know about how far the cross-validation is out of date."""
+        """Return what a reader must know: whether the model only guesses, how far it is out of date."""
         again = f"`{_command(self.task, self.model)}` brings it up to date"
         counts = (
             (self.n_changed, "labels have changed since the cross-validation"),
             (self.n_left_out, "labelled tracks are newer than the cross-validation and left out"),
         )
-        return [f"{count} {what}: {again}." for count, what in counts if count]
+        late = [f"{count} {what}: {again}." for count, what in counts if count]
+        return [_CAUTION, *late] if self.guesses() else late
 
 
 def _command(task: str, model: str) -> str:
@@ -107,7 +131,7 @@ def read_out_of_fold(task: str, model: str, classes: list[str]) -> pd.DataFrame:
     Raises
     ------
     DataError
-        There are none, or they are of other classes.
+        There are none, they cannot be read, or they are of other classes.
     """
     path, command = (
         out_of_fold_path(task, model),
@@ -118,14 +142,29 @@ def read_out_of_fold(task: str, model: str, classes: list[str]) -> pd.DataFrame:
             f"expected out-of-fold probabilities in {path}, received no such file. Make it with `{command}`, "
             f"or with `{_command(task, model)}`."
         )
-    table = pd.read_csv(path, dtype={"track_id": str, "label": str}, keep_default_na=False)
+    table = _parsed(path, command)
     known = labels.classes_of(table)
     if known != classes:
         raise DataError(
-            f"{path}: expected the classes {', '.join(classes)}, received {', '.join(known)}. "
+            f"{path}: expected the classes {', '.join(classes)}, received {', '.join(known) or 'none'}. "
             f"The classes have changed since: run `{command}` again."
         )
     return table.set_index("track_id")
+
+
+def _parsed(path: Path, command: str) -> pd.DataFrame:
+    """Return ``track_id``, ``label`` and the probabilities as numbers, none of them missing."""
+    try:
+        table = pd.read_csv(path, dtype={"track_id": str, "label": str}, keep_default_na=False)
+        if not {"track_id", "label"} <= set(table):
+            raise ValueError(f"the columns {', '.join(table)}")
+        return table.astype({name: float for name in table if name.startswith("p_")})
+    except ValueError as error:  # pandas' errors of empty, ragged and garbled files are such, too
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: expected track_id, label and a probability of each class in every line, received: "
+            f"{reason}. Run `{command}` again."
+        ) from None
 
 
 def rank(given: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
@@ -187,10 +226,9 @@ def likely_errors(task: str, *, model: str = _MODEL) -> Audit:
             f"them. Run `{_command(task, model)}`."
         )
     predicted = predicted.loc[known["track_id"]]
-    ranked = rank(
-        pd.Index(classes).get_indexer(known["label"]),
-        predicted[[f"p_{name}" for name in classes]].to_numpy(float),
-    )
+    given = pd.Index(classes).get_indexer(known["label"])
+    probabilities = predicted[[f"p_{name}" for name in classes]].to_numpy(float)
+    ranked = rank(given, probabilities)
     return Audit(
         task=task,
         model=model,
@@ -198,6 +236,8 @@ def likely_errors(task: str, *, model: str = _MODEL) -> Audit:
         n_suspect=int(ranked["suspect"].sum()),
         n_changed=int((known["label"].to_numpy() != predicted["label"].to_numpy()).sum()),
         n_left_out=len(table) - len(known),
+        accuracy=round(float((probabilities.argmax(axis=1) == given).mean()), _DIGITS),
+        baseline=round(float(known["label"].value_counts(normalize=True).max()), _DIGITS),
         rows=_described(task, known, ranked, classes),
     )
 
@@ -217,7 +257,11 @@ def _described(task: str, known: pd.DataFrame, ranked: pd.DataFrame, classes: li
         )
     who = _annotators() if task == "mood" else pd.Series(dtype=str)
     keys = pd.MultiIndex.from_frame(rows[["track_id", "given"]])
-    rows = rows.assign(annotators=who.reindex(keys).fillna("").to_numpy(), path=paths.to_numpy())
+    rows = rows.assign(
+        annotators=who.reindex(keys).fillna("").to_numpy(),
+        clip=rows["track_id"].map(clip_address),
+        path=paths.to_numpy(),
+    )
     return rows[list(COLUMNS)].reset_index(drop=True)
 
 
@@ -230,45 +274,54 @@ def _annotators() -> pd.Series:
     return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(names)))
 
 
-def clip_path(track_id: str) -> Path:
+def clip_path(folder: Path, track_id: str) -> Path:
     """Return where a track's player finds its clip."""
-    return CLIPS / f"{track_id}.flac"
+    return folder / CLIPS / f"{track_id}.flac"
 
 
-def write_clip(track_id: str, source: Path) -> None:
+def clip_address(track_id: str) -> str:
+    """Return the same as an address relative to the page's."""
+    return quote(f"{CLIPS}/{track_id}.flac")
+
+
+def write_clip(track_id: str, source: Path, folder: Path) -> None:
     """Write the middle ten seconds as FLAC, mono, 22 050 Hz: every browser plays it, none plays ``.au``."""
     import soundfile
 
     samples = audio.mono(audio.decode(source))
     length = round(_CLIP_SECONDS * audio.SAMPLE_RATE)
     start = max(0, (len(samples) - length) // 2)
-    with replacing(clip_path(track_id)) as temporary:
+    with replacing(clip_path(folder, track_id)) as temporary:
         soundfile.write(temporary, samples[start : start + length], audio.SAMPLE_RATE, subtype="PCM_16")
+
+
+def write_clips(rows: pd.DataFrame, folder: Path) -> None:
+    """Write a clip of each row's ``path``, named after its ``track_id``, for the page in ``folder``."""
+    for row in rows.itertuples():
+        write_clip(str(row.track_id), Path(str(row.path)), folder)
+
+
+def sweep(folder: Path, kept: set[str]) -> None:
+    """Remove clips of other tracks, which the page does not play any more."""
+    for path in (folder / CLIPS).glob("*.flac"):
+        if path.stem not in kept:
+            path.unlink()
 
 
 def publish(audit: Audit) -> None:
     """Write the rows as CSV, clips of their tracks, and the page of every task audited so far."""
     write_csv(FOLDER / f"{audit.task}.csv", audit.rows)
-    for row in audit.rows.itertuples():
-        write_clip(str(row.track_id), Path(str(row.path)))
+    write_clips(audit.rows, FOLDER)
     write_json(FOLDER / f"{audit.task}.json", audit.as_dict() | {"notes": audit.notes()})
     audits = [read_json(FOLDER / f"{task}.json") for task in TASKS if (FOLDER / f"{task}.json").exists()]
     write_text(PAGE, render(audits))
-    _sweep({row["track_id"] for one in audits for row in one["rows"]})
+    sweep(FOLDER, {row["track_id"] for one in audits for row in one["rows"]})
 
 
 def render(audits: list[dict[str, Any]]) -> str:
     """Return the page; its players read the clips beside it, nothing comes from a network."""
     values = {"audits": audits, "dataset": catalog.dataset()}
-    address = {"clip": lambda track_id: quote(clip_path(track_id).relative_to(FOLDER).as_posix())}
-    return templates.render(TEMPLATE, values, address)
-
-
-def _sweep(kept: set[str]) -> None:
-    """Remove clips that no page plays any more."""
-    for path in CLIPS.glob("*.flac"):
-        if path.stem not in kept:
-            path.unlink()
+    return templates.render(TEMPLATE, values, {"clip": clip_address})
 
 
 def audit(task: str, *, model: str = _MODEL, top: int = _TOP, folds: int | None = None) -> Audit:
@@ -292,10 +345,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5, help="with --run")
     args = parser.parse_args()
     found = audit(args.task, model=args.model, top=args.top, folds=args.folds if args.run else None)
-    print(found.rows.drop(columns=["path"]).to_string(index=False))
-    print(f"{found.n_suspect} of {found.n_tracks} labels are suspect; listen to them in {PAGE}")
-    for note in found.notes():
-        print(note)
+    print(found.headline())
+    print(found.rows.drop(columns=["clip", "path"]).to_string(index=False))
+    print("\n".join([*found.notes(), f"listen to them in {PAGE}"]))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def turns(
     Raises
     ------
     ParamsError
-        The protocol has fixed lists, or leaks; or there are too few folds.
+        The protocol has fixed lists, or leaks; or there are too few folds, or more than the tracks allow.
     """
     if protocol not in ("artist", "track"):
         raise ParamsError(
@@ -54,15 +54,33 @@ def turns(
             f"received {protocol}. Choose one of the two."
         )
     if n_folds < MINIMUM_FOLDS:
-        raise ParamsError(f"--folds: expected at least {MINIMUM_FOLDS}, received {n_folds}")
+        raise ParamsError(
+            f"--folds: expected at least {MINIMUM_FOLDS} (one to test, one to choose the epoch, one to train "
+            f"on), received {n_folds}. Take {MINIMUM_FOLDS} or more; 5 is usual."
+        )
     group = pd.Series(
         split.groups(tracks, by_artist=protocol == "artist").to_numpy(), index=tracks["track_id"]
     )
     rows = table[["track_id", "label"]].assign(
         group=group[table["track_id"]].to_numpy(), protocol=protocol, slice=pd.NA, copy=pd.NA
     )
+    _check_enough(rows, n_folds)
     fold = split.folds(rows["label"], rows["group"], n_folds, seed)
     return [rows.assign(part=_parts(fold, one, n_folds)) for one in range(n_folds)]
+
+
+def _check_enough(rows: pd.DataFrame, n_folds: int) -> None:
+    """Refuse more folds than there are groups, or than the largest class has tracks."""
+    n_groups, n_largest = rows["group"].nunique(), rows["label"].value_counts().max()
+    most = min(n_groups, n_largest)
+    if n_folds <= most:
+        return
+    fewer = f"Take at most {most} folds, or add" if most >= MINIMUM_FOLDS else "Add"
+    raise ParamsError(
+        f"--folds: expected no more folds than groups (artists, or tracks of unknown artist: {n_groups}) and "
+        f"than tracks of the largest class ({n_largest}), received {n_folds}. "
+        f"{fewer} tracks of other artists."
+    )
 
 
 def _parts(fold: np.ndarray, test: int, n_folds: int) -> np.ndarray:

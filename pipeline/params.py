@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -53,6 +53,7 @@ LabelCheck = Literal[
     "labels_per_class",
 ]
 IntakeCheck = Literal[
+    "columns",
     "schema",
     "cell_size",
     "known_track",
@@ -70,6 +71,17 @@ IntakeCheck = Literal[
     "extra_columns",
 ]
 Severity = Literal["critical", "warning"]
+
+# What the stage ``labels`` stops on: such a row, once merged, would stop every later training.
+ALWAYS_CRITICAL: Final[tuple[IntakeCheck, ...]] = (
+    "schema",
+    "known_track",
+    "known_mood",
+    "date_format",
+    "confidence",
+    "duplicate",
+    "conflict",
+)
 
 
 class Section(BaseModel):
@@ -117,6 +129,18 @@ class IntakeParams(Section):
     shift_distance: Share
     shift_p_value: OpenShare
     severity: dict[IntakeCheck, Severity]
+
+    @field_validator("severity")
+    @classmethod
+    def _keeps_what_training_needs(cls, severity: dict[IntakeCheck, Severity]) -> dict[IntakeCheck, Severity]:
+        relaxed = [name for name in ALWAYS_CRITICAL if severity.get(name) == "warning"]
+        if relaxed:
+            free = [name for name in get_args(IntakeCheck) if name not in ALWAYS_CRITICAL]
+            raise ValueError(
+                f"{', '.join(relaxed)} must stay critical, or such rows would be merged and the stage "
+                f"`labels` would stop on them at every training; a warning may be {', '.join(free)}"
+            )
+        return severity
 
 
 class SpectrogramParams(Section):

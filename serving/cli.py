@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -101,9 +102,7 @@ def audit(
         _print_json(found.as_dict() | {"notes": found.notes(), "page": str(audit.PAGE)})
         return
     rows = found.rows[["track_id", "given", "suggested", "quality", "annotators"]]
-    _print_table(
-        f"{found.n_suspect} of {found.n_tracks} labels are suspect", list(rows), rows.to_numpy().tolist()
-    )
+    _print_table(found.headline(), list(rows), rows.to_numpy().tolist())
     print("\n".join([*found.notes(), f"listen to them: {audit.PAGE}"]))
 
 
@@ -116,20 +115,19 @@ def next_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the tracks whose label would help most, and write them as a CSV to be filled in."""
+    """List the tracks whose label would help most, in a CSV to be filled in and on a page to hear them."""
     from pipeline import acquire
-    from pipeline.files import write_csv
 
     out = out or acquire.FILE
     with _quiet(as_json):
         wanted = acquire.next_tracks(n)
-        write_csv(out, wanted.rows)
+        acquire.publish(wanted, out)
     if as_json:
-        _print_json(wanted.as_dict() | {"file": str(out)})
+        _print_json(wanted.as_dict() | {"file": str(out), "page": str(acquire.PAGE)})
         return
     rows = wanted.rows[["track_id", *acquire.SCORES]].astype(object).fillna("")
     _print_table(f"{wanted.n_unlabelled} tracks have no label yet", list(rows), rows.to_numpy().tolist())
-    print("\n".join([*wanted.notes, f"to be filled in: {out}"]))
+    print("\n".join([*wanted.notes, f"to be filled in: {out}", f"listen to them: {acquire.PAGE}"]))
 
 
 @labels.command()
@@ -218,6 +216,10 @@ def _print_agreement(found: Agreement) -> None:
         f"{found.n_labels} labels of {found.n_tracks} tracks by {found.n_annotators} annotators; "
         f"{found.n_shared} tracks have two or more; Krippendorff's alpha {_number(found.alpha)}"
     )
+    if found.n_unknown:
+        print(f"left out: {found.n_unknown} labels with a mood that is not in the taxonomy")
+    if found.n_repeats:
+        print(f"counted again: {found.n_repeats} labels of annotators who had labelled the track before")
     classes = [
         (row["mood"], row["n"], _number(row["alpha"]), "nobody agrees on it" if row["flagged"] else "")
         for row in found.classes.to_dict("records")
@@ -242,8 +244,10 @@ def _print_confusions(found: Agreement) -> None:
     """Print what annotators said where most others of the track said something else."""
     header = ("said", "most others said", "times")
     both = ["said", "others", "n"]
-    by_annotator = found.confusions[["annotator", *both]].to_numpy().tolist()
-    _print_table("Confusions by annotator", ("annotator", *header), by_annotator)
+    regular = found.confusions[found.confusions["annotator"].isin(found.annotators["annotator"])]
+    if len(regular):
+        by_annotator = regular[["annotator", *both]].to_numpy().tolist()
+        _print_table("Confusions by annotator", ("annotator", *header), by_annotator)
     _print_table("Confusions of all together", header, found.confused_moods[both].to_numpy().tolist())
 
 
@@ -268,7 +272,10 @@ def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def main() -> None:
-    """Run ``cmg``."""
+    """Run ``cmg``; what the terminal cannot show becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     command: Callable[[], None] = app
     run_main(command)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +34,7 @@ from pipeline import (
     train,
 )
 from pipeline.errors import ParamsError
+from pipeline.intake import formats
 from pipeline.normalise import Normaliser
 from pipeline.taxonomy import MOODS
 from tests.conftest import ROOT
@@ -39,9 +43,9 @@ if TYPE_CHECKING:
     from conftest import Library
 
 LINE = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]])
-FACTS = ["track_id", "path", "genre", "artist", "title"]
+TO_FILL_IN = ["mood", "annotator", "labelled_at"]
 SCORES = ["score", "uncertainty", "diversity", "typicality"]
-COLUMNS = [*FACTS, *SCORES, "mood", "annotator", "labelled_at"]
+COLUMNS = ["track_id", *TO_FILL_IN, "labelled_by", "genre", "artist", "title", *SCORES, "clip", "path"]
 
 
 def flags(*positions: int, n: int = 5) -> np.ndarray:
@@ -234,6 +238,7 @@ def test_once_all_are_labelled_second_opinions_are_wanted(catalogued: Library) -
     fewest, disputed = list(catalogued.track_ids[:2]), list(catalogued.track_ids[6:8])
     assert wanted.rows["track_id"].tolist() == fewest + disputed
     assert wanted.rows["score"].isna().all()
+    assert wanted.rows["labelled_by"].tolist() == ["ann"] * 2 + ["ann; bob"] * 2
     assert wanted.n_unlabelled == 0
     assert wanted.notes[0].startswith("0 tracks without a label, so 4 are asked about once more")
 
@@ -242,6 +247,7 @@ def test_the_unlabelled_come_before_second_opinions(catalogued: Library) -> None
     wanted = acquire.next_tracks(99)
     assert len(wanted.rows) == 12
     assert wanted.rows["score"].notna().tolist() == [True] * 8 + [False] * 4
+    assert (wanted.rows["labelled_by"] != "").tolist() == [False] * 8 + [True] * 4
 
 
 def test_a_library_without_any_label(catalogued: Library) -> None:
@@ -276,5 +282,72 @@ def test_the_command_line_writes_what_annotators_fill_in(catalogued: Library) ->
     text = acquire.FILE.read_text(encoding="utf-8")
     table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     assert list(table.columns) == COLUMNS
-    assert (table[["mood", "annotator", "labelled_at"]] == "").all(axis=None)
+    assert (table[TO_FILL_IN] == "").all(axis=None)
     assert table.loc[0, "artist"].startswith("artist of ")
+    assert "listen to them in label_next/index.html" in done.stdout
+
+
+def filled_in(path: Path) -> bytes:
+    """Return the list with an answer in every line, as a spreadsheet would save it."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table[TO_FILL_IN] = ["Other", "dora", "2024-03-05T14:00:00Z"]
+    return table.to_csv(index=False, sep=";", lineterminator="\r\n").encode("utf-8-sig")
+
+
+def test_the_filled_in_list_can_be_read(catalogued: Library) -> None:
+    wanted = acquire.next_tracks(12)
+    acquire.publish(wanted, acquire.FILE)
+    batch = formats.read(filled_in(acquire.FILE), name="tracks.csv", max_rows=99)
+    assert batch.rows["track_id"].tolist() == wanted.rows["track_id"].tolist()
+    assert (batch.rows["mood"] == "Other").all()
+    assert set(batch.dropped) <= set(acquire.FACT_COLUMNS), "or the intake warns of columns it does not know"
+
+
+def test_no_line_ends_in_a_blank_which_spreadsheets_drop(catalogued: Library) -> None:
+    acquire.publish(acquire.next_tracks(12), acquire.FILE)
+    lines = acquire.FILE.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("track_id,mood,annotator,labelled_at,labelled_by,")
+    assert len(lines) == 13
+    assert not any(line.endswith(",") for line in lines)
+
+
+def test_what_a_spreadsheet_would_run_is_marked_in_the_list_only(catalogued: Library) -> None:
+    tracks = catalog.read().assign(artist="=1+1", title="@home")
+    files.write_csv(catalog.TRACKS, tracks)
+    wanted = acquire.next_tracks(1)
+    acquire.publish(wanted, acquire.FILE)
+    table = pd.read_csv(acquire.FILE, dtype=str, keep_default_na=False)
+    assert table.loc[0, ["artist", "title"]].tolist() == ["'=1+1", "'@home"]
+    assert wanted.as_dict()["rows"][0]["artist"] == "=1+1"
+    assert "=1+1: @home" in acquire.PAGE.read_text()
+
+
+def test_the_page_plays_what_the_list_asks_about(catalogued: Library) -> None:
+    acquire.publish(acquire.next_tracks(9), acquire.FILE)
+    rows = acquire.next_tracks(3).rows
+    acquire.publish(acquire.next_tracks(3), Path("other/my list.csv"))
+    page = acquire.PAGE.read_text()
+    played = re.findall(r'<audio[^>]* src="([^"]+)"', page)
+    assert played == rows["clip"].tolist() == [f"clips/{track}.flac" for track in rows["track_id"]]
+    for clip in played:
+        assert soundfile.info(acquire.PAGE.parent / unquote(clip)).samplerate == 22_050
+    assert len(list((acquire.PAGE.parent / "clips").iterdir())) == 3, "those of the longer list are gone"
+    assert re.findall(r'<li id="([^"]+)"', page) == rows["track_id"].tolist()
+    assert 'href="../other/my%20list.csv"' in page
+    assert "No mood champion is registered" in page
+    assert not re.findall(r"https?://|src=\"//|@import|url\(", page)
+
+
+def test_names_that_html_gives_a_meaning(catalogued: Library) -> None:
+    files.write_csv(catalog.TRACKS, catalog.read().assign(artist="<script>", title="a & b"))
+    acquire.publish(acquire.next_tracks(1), acquire.FILE)
+    page = acquire.PAGE.read_text()
+    assert "&lt;script&gt;: a &amp; b" in page
+    assert "<script>" not in page
+
+
+def test_importing_it_loads_nothing_that_only_the_page_needs() -> None:
+    heavy = ["jinja2", "cleanlab", "mlflow", "tensorflow", "sklearn", "pipeline.audit"]
+    code = f"import sys, pipeline.acquire; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

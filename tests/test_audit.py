@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -35,6 +35,11 @@ def audited(library: Library, settings: params.Params) -> Library:
     for task in ("genre", "mood"):
         write_out_of_fold(task)
     return library
+
+
+def audit_rows(task: str) -> list[Any]:
+    """Return the rows of the written list."""
+    return list(pd.read_csv(audit.FOLDER / f"{task}.csv").itertuples())
 
 
 def write_out_of_fold(task: str) -> pd.DataFrame:
@@ -134,6 +139,92 @@ def test_a_cross_validation_of_other_classes_is_refused(audited: Library) -> Non
         audit.likely_errors("genre")
 
 
+def test_how_good_the_model_is_stands_in_the_list_and_on_the_page(audited: Library) -> None:
+    found = audit.audit("genre", top=2)
+    assert (found.accuracy, found.baseline) == (0.9167, 0.3333), "eleven of twelve; four of twelve"
+    plain = json.loads((audit.FOLDER / "genre.json").read_text())
+    assert (plain["accuracy"], plain["baseline"]) == (0.9167, 0.3333)
+    page = " ".join(audit.PAGE.read_text().split())
+    assert "names 92 % of the labels out of fold" in page
+    assert "most frequent class would name 33 %" in page
+    assert "hardly better" not in page
+
+
+def test_a_model_that_guesses_is_cautioned_against(audited: Library) -> None:
+    path = audit.out_of_fold_path("genre", "lenet5")
+    table = pd.read_csv(path)
+    shares = [name for name in table if name.startswith("p_")]
+    files.write_csv(path, table.assign(**dict.fromkeys(shares, 0.3)).assign(p_pop=0.4))
+    found = audit.audit("genre")
+    assert (found.accuracy, found.baseline) == (0.3333, 0.3333)
+    assert found.notes()[0].startswith("The model guesses hardly better than the most frequent class: listen")
+    assert found.notes()[0] in audit.PAGE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "baseline", "guesses"),
+    [(0.59, 0.5, True), (0.6, 0.5, True), (0.61, 0.5, False), (0.4, 0.5, True), (1.0, 1.0, True)],
+)
+def test_guessing_ends_two_standard_errors_above_the_most_frequent_class(
+    accuracy: float, baseline: float, guesses: bool
+) -> None:
+    """Of a hundred tracks, half of one class, the standard error is 0.05."""
+    found = audit.Audit("genre", "lenet5", 100, 0, 0, 0, accuracy, baseline, pd.DataFrame())
+    assert found.guesses() is guesses
+
+
+def test_a_page_of_an_earlier_version_still_goes_with_a_new_one(audited: Library) -> None:
+    audit.audit("genre", top=1)
+    path = audit.FOLDER / "genre.json"
+    old = json.loads(path.read_text())
+    files.write_json(path, {name: old[name] for name in old if name not in ("accuracy", "baseline")})
+    audit.audit("mood", top=1)
+    assert "of the labels out of fold" in audit.PAGE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        (b"", "No columns to parse"),
+        (b"\x89PNG\xff\xfe", "codec can't decode"),
+        (b"a,b\n1,2\n", "the columns a, b"),
+        (b"track_id,label,p_pop\na,pop,1\nb,pop,1,2\n", "Expected 3 fields in line 3, saw 4"),
+        (b"track_id,label,p_pop\na,pop,1\nb,po", "could not convert string to float: ''"),
+        (b"track_id,label,p_pop\na,pop,much\n", "could not convert string to float: 'much'"),
+    ],
+)
+def test_a_cross_validation_that_cannot_be_read_is_refused(
+    audited: Library, content: bytes, received: str
+) -> None:
+    path = audit.out_of_fold_path("genre", "lenet5")
+    path.write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        audit.likely_errors("genre")
+    said = str(raised.value)
+    assert said.startswith(f"{path}: expected track_id, label and a probability of each class in every line")
+    assert received in said
+    assert said.endswith("Run `python -m pipeline.crossvalidate --task genre --model lenet5` again.")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [
+        (1, r"--folds: expected at least 3 .*received 1\. Take 3 or more"),
+        (50, r"artist: 6\).*class \(4\), received 50\. Take at most 4 folds, or add tracks of other artists"),
+    ],
+)
+def test_too_few_and_too_many_folds_say_what_to_do(audited: Library, folds: int, said: str) -> None:
+    with pytest.raises(ParamsError, match=said):
+        audit.audit("genre", folds=folds)
+
+
+def test_where_no_number_of_folds_would_do_tracks_are_asked_for(audited: Library) -> None:
+    files.write_csv(catalog.TRACKS, catalog.read().assign(artist="one"))
+    with pytest.raises(ParamsError, match=r"artist: 1\).*received 3\. Add tracks of other artists"):
+        audit.audit("genre", folds=3)
+
+
 def test_a_cross_validation_of_other_tracks_is_refused(audited: Library) -> None:
     path = audit.out_of_fold_path("genre", "lenet5")
     files.write_csv(path, pd.read_csv(path).assign(track_id="x.0"))
@@ -153,6 +244,12 @@ def test_the_page_plays_what_it_lists_and_fetches_nothing(audited: Library) -> N
     page = audit.PAGE.read_text()
     played = re.findall(r'<audio[^>]* src="([^"]+)"', page)
     assert len(played) == 5
+    ids = re.findall(r'<li id="([^"]+)"', page)
+    tracks = [row.track_id for task in ("genre", "mood") for row in audit_rows(task)]
+    assert [one.removeprefix("mood-") for one in ids] == tracks
+    assert len(set(ids)) == 5, "an id stands once, also where both tasks doubt a track"
+    assert ids[0] == WRONG
+    assert f"mood-{WRONG}" in ids
     for clip in played:
         info = soundfile.info(audit.FOLDER / unquote(clip))
         assert (info.format, info.samplerate, info.channels) == ("FLAC", 22_050, 1)
@@ -161,23 +258,27 @@ def test_the_page_plays_what_it_lists_and_fetches_nothing(audited: Library) -> N
     assert "Synthetic data" in page
     rows = pd.read_csv(audit.FOLDER / "mood.csv", keep_default_na=False)
     assert rows["track_id"].tolist() == audit.likely_errors("mood").head(3).rows["track_id"].tolist()
+    assert rows["clip"].tolist() == [f"clips/{track}.flac" for track in rows["track_id"]]
+    assert set(rows["clip"]) <= set(played)
     plain = json.loads((audit.FOLDER / "mood.json").read_text())
     assert plain["n_tracks"] == 12
+    assert [row["clip"] for row in plain["rows"]] == rows["clip"].tolist()
     assert len(plain["rows"]) == 3
 
 
 def test_a_clip_is_the_middle_ten_seconds(workspace: Path) -> None:
     seconds = np.arange(30 * 22_050) / 22_050
     soundfile.write("long.wav", np.where(abs(seconds - 15) < 5, 0.5, 0.0), 22_050)
-    audit.write_clip("a b#1", Path("long.wav"))
-    samples, _ = soundfile.read(audit.clip_path("a b#1"))
+    audit.write_clip("a b#1", Path("long.wav"), Path("page"))
+    samples, _ = soundfile.read(audit.clip_path(Path("page"), "a b#1"))
+    assert audit.clip_address("a b#1") == "clips/a%20b%231.flac"
     assert len(samples) == 220_500
     assert samples[1:].min() == samples.max() == 0.5
 
 
 def test_names_that_html_and_addresses_give_a_meaning(audited: Library) -> None:
     rows = audit.likely_errors("genre").head(1).rows.assign(track_id="a&b #1 <i>", annotators="<script>")
-    audit.publish(audit.Audit("genre", "lenet5", 12, 1, 0, 0, rows))
+    audit.publish(audit.Audit("genre", "lenet5", 12, 1, 0, 0, 0.9, 0.3, rows))
     page = audit.PAGE.read_text()
     assert "<script>" not in page
     assert "<i>" not in page
@@ -188,7 +289,7 @@ def test_names_that_html_and_addresses_give_a_meaning(audited: Library) -> None:
 def test_a_second_audit_leaves_no_old_clips(audited: Library) -> None:
     audit.audit("genre", top=5)
     audit.audit("genre", top=1)
-    assert [path.stem for path in audit.CLIPS.iterdir()] == [WRONG]
+    assert [path.stem for path in (audit.FOLDER / audit.CLIPS).iterdir()] == [WRONG]
 
 
 def test_the_same_audit_writes_the_same_bytes(audited: Library) -> None:
@@ -213,6 +314,8 @@ def test_the_command_line(audited: Library) -> None:
     good = subprocess.run(command, capture_output=True, env=environment, text=True)
     assert good.returncode == 0, good.stderr
     assert WRONG in good.stdout
+    first = "12 labels are suspect; lenet5's out-of-fold accuracy 0.92, share of the most frequent class 0.33"
+    assert good.stdout.splitlines()[0].endswith(first)
     assert "listen to them in label_audit/index.html" in good.stdout
     bad = subprocess.run([*command, "--model", "cnn64"], capture_output=True, env=environment, text=True)
     assert bad.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import intake, labelling
+from pipeline import audit, catalog, files, labels, params
 from pipeline.errors import run_main
 from pipeline.taxonomy import MOODS
 from tests.conftest import Library
@@ -41,13 +43,17 @@ def test_emotify_says_what_was_found(ratings: Path, capsys: pytest.CaptureFixtur
     assert "store equals the clean set: True (200 rows)" in said
 
 
-def failure(capsys: pytest.CaptureFixture[str]) -> str:
+def failure(
+    capsys: pytest.CaptureFixture[str],
+    main: Callable[[], None] = intake.main,
+    bar: str = "every planted fault found",
+) -> str:
     """Run the benchmark and return the one line that it fails with, on standard error with exit code 1."""
     with pytest.raises(SystemExit) as exit_:
-        run_main(intake.main)
+        run_main(main)
     said = capsys.readouterr().err.splitlines()[-1]
     assert exit_.value.code == 1
-    assert said.startswith("error: expected every planted fault found")
+    assert said.startswith(f"error: expected {bar}")
     return said
 
 
@@ -101,3 +107,87 @@ def test_aggregation_is_shown_for_simulated_annotators_and_for_a_file(
     nats = said[3].removesuffix(" nats").split()[-1]
     assert f"keeps {nats} nats, 0% of the winners" in said[4]
     assert [line.split(":")[0].strip() for line in said[4:]] == list(labelling.METHODS)
+
+
+def test_aggregation_fails_when_the_majority_is_as_good(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["labelling", "aggregation", "--seeds", "1"])
+    monkeypatch.setattr(labelling, "accuracy", lambda table, truth, method: 0.7)
+    said = failure(capsys, labelling.main, "Dawid–Skene above the majority where reliability differs")
+    assert "Received: reliability 0.2 to 0.9: dawid_skene 0.700, majority 0.700; reliability" in said
+    assert "three spammers: dawid_skene 0.700, majority 0.700. Mend pipeline/aggregation.py" in said
+    assert "five of reliability 0.75" not in said, "equals have nothing to tell apart"
+
+
+def test_aggregation_fails_when_share_loses_the_disagreement(
+    ratings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["labelling", "aggregation", str(ratings), "--seeds", "1"])
+    right = labels.mood_labels
+    monkeypatch.setattr(labels, "mood_labels", lambda one, two, method: right(one, two, "majority"))
+    assert "Received: share: keeps " in failure(capsys, labelling.main, "Dawid–Skene above")
+
+
+def test_soft_labels_must_sum_to_one_and_keep_the_nats() -> None:
+    even = np.array([[0.5, 0.5]])
+    assert labelling.kept_shortfalls({"share": even, "majority": np.eye(2)}, np.log(2)) == []
+    assert labelling.kept_shortfalls({"share": even}, 1.009 * np.log(2)) == []
+    assert labelling.kept_shortfalls({"share": even}, 1.02 * np.log(2)) == [
+        "share: keeps 0.693 of 0.707 nats"
+    ]
+    off = {"share": even, "dawid_skene": even + 0.0001}
+    assert labelling.kept_shortfalls(off, np.log(2)) == ["dawid_skene: sums off 1 by 2e-04"]
+
+
+def test_confidence_is_no_loss_of_disagreement(ratings: Path) -> None:
+    stated = pd.read_csv(ratings).assign(confidence=[1, 3] * 100)
+    files.write_csv(ratings, stated)
+    assert labelling.show_kept(ratings) == []
+
+
+@pytest.fixture
+def flipping(library: Library, settings: params.Params, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Make the tiny library's labels; one of its twelve tracks is flipped."""
+    tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
+    files.write_csv(catalog.TRACKS, tracks)
+    files.write_csv(labels.path_of("genre"), labels.genre_labels(tracks))
+    files.write_csv(labels.path_of("mood"), labels.build_moods(settings.labels)[0])
+    monkeypatch.setattr("sys.argv", ["labelling", "audit"])
+    return library
+
+
+def believe(monkeypatch: pytest.MonkeyPatch, table_of: Callable[[str], pd.DataFrame]) -> None:
+    """Put a cross-validation in place that believes a table's labels, at 0.9."""
+
+    def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -> None:
+        table = table_of(task)
+        classes = labels.classes_of(table)
+        soft = np.where(np.array(classes) == table[["label"]].to_numpy(), 0.9, 0.1 / (len(classes) - 1))
+        shares = pd.DataFrame(soft, columns=[f"p_{one}" for one in classes])
+        files.write_csv(audit.out_of_fold_path(task, name), table[["track_id", "label"]].join(shares))
+
+    monkeypatch.setattr(labelling.crossvalidate, "crossvalidate", crossvalidate)
+
+
+def test_audit_finds_what_was_flipped(
+    flipping: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = {task: labels.read(task) for task in ("genre", "mood")}
+    believe(monkeypatch, true.__getitem__)
+    run_main(labelling.main)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"{task}, seed 0: 1.00 of the first 1 were flipped (chance 0.08)" for task in ("genre", "mood")
+    ]
+    assert labels.read("genre").equals(true["genre"]), "the labels of data/ are as they were"
+
+
+def test_audit_fails_when_what_was_flipped_is_not_found(
+    flipping: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    believe(monkeypatch, lambda task: labels.read(task).assign(label=lambda table: table["label"].iloc[0]))
+    monkeypatch.setattr(labelling, "flip", lambda table, rng: (table, {table["track_id"].iloc[0]}))
+    said = failure(capsys, labelling.main, "precision >= 3 x chance. Received: genre, seed 0: 0.00 of the")
+    assert "(chance 0.08); mood, seed 0: 0.00" in said
+    assert "cmg labels audit" in said

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from pipeline import catalog, files, labels, params
 from pipeline.intake import inbox
+from pipeline.taxonomy import MOODS
 from tests.conftest import Library
 
 ROOT = Path(__file__).parents[1]
@@ -148,7 +149,10 @@ def test_agreement(library: Library) -> None:
 
 
 def test_confusions_by_annotator_the_most_frequent_in_text_and_all_in_json(library: Library) -> None:
-    wrong = [("cy", "Other")] * 3 + [(f"x{number:02}", "CalmButEpic") for number in range(24)]
+    """Whoever has given few labels is in the JSON only: one slip each says nothing about people."""
+    others = [mood for mood in MOODS if mood != "CalmButWarm"]
+    wrong = [("cy", "Other")] * 3 + [(who, mood) for who in ("cy", "dee", "eve") for mood in others]
+    wrong += [("dee", "CalmButWarm"), ("eve", "CalmButWarm"), ("few", "Other")]
     rows = [
         row
         for track, (who, mood) in enumerate(wrong)
@@ -157,8 +161,8 @@ def test_confusions_by_annotator_the_most_frequent_in_text_and_all_in_json(libra
     lines = [f"blues.{track:05},{mood},{who},{TIME}" for track, mood, who in rows]
     Path("data/mood_labels.csv").write_text("\n".join([HEADER, *lines, ""]))
     said = json.loads(cmg("labels", "agreement", "--json").stdout)["confusions"]
-    assert len(said) == 25
-    assert said[0] == {"annotator": "cy", "said": "Other", "others": "CalmButWarm", "n": 3}
+    assert len(said) == 28
+    assert said[0] == {"annotator": "cy", "said": "Other", "others": "CalmButWarm", "n": 4}
     shown = cmg("labels", "agreement").stdout
     header, first = (
         next(line for line in shown[shown.index("Confusions by annotator") :].splitlines() if part in line)
@@ -170,10 +174,26 @@ def test_confusions_by_annotator_the_most_frequent_in_text_and_all_in_json(libra
         "most others said",
         "times",
     ]
-    assert [cell.strip() for cell in first.split("│")[1:-1]] == ["cy", "Other", "CalmButWarm", "3"]
-    assert "… and 5 more; --json has them all" in shown
-    assert "x18" in shown
-    assert "x19" not in shown
+    assert [cell.strip() for cell in first.split("│")[1:-1]] == ["cy", "Other", "CalmButWarm", "4"]
+    table, _, rest = shown[shown.index("Confusions by annotator") :].partition(
+        "… and 7 more; --json has them all"
+    )
+    assert rest
+    assert (table.count("│ eve"), table.count("│ few")) == (2, 0)
+
+
+def test_what_agreement_leaves_out_or_counts_twice_is_said(library: Library) -> None:
+    with Path("data/mood_labels.csv").open("a") as stream:
+        stream.write(f"blues.00000,Gloomy,ann,{TIME}\nblues.00001,Other,ann,{TIME}\n")
+    shown = cmg("labels", "agreement").stdout
+    assert "37 labels of 12 tracks" in shown
+    assert "left out: 1 labels with a mood that is not in the taxonomy" in shown
+    assert "counted again: 1 labels of annotators who had labelled the track before" in shown
+
+
+def test_a_terminal_of_few_letters_is_no_error(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert "labels of 12 tracks" in cmg("labels", "agreement").stdout
 
 
 def test_next(library: Library) -> None:

@@ -108,56 +108,64 @@ def test_good_rows_are_merged_bad_rows_put_aside_and_all_is_remembered() -> None
     assert len(intake.docs) == 3
 
 
-FAULTS = {
-    "schema": f"blues.00001,Other,,{TIME},",
-    "known_track": f"polka.00001,Other,bob,{TIME},",
-    "known_mood": f"blues.00001,Sad,bob,{TIME},",
-    "date_format": "blues.00001,Other,bob,2024-02-30T14:00:00Z,",
-    "future_date": "blues.00001,Other,bob,2999-01-01T14:00:00Z,",
-    "past_date": "blues.00001,Other,bob,0001-01-01T00:00:00+14:00,",
-    "characters": f"blues.00001,Other,b\x00b,{TIME},",
-    "confidence": f"blues.00001,Other,bob,{TIME},7",
-    "cell_size": f"blues.00001,Other,{'bob' * 99},{TIME},",
-    "duplicate": f"blues.00000,Other,ann,{TIME},",
-    "conflict": f"blues.00000,CalmButWarm,ann,{TIME},",
-}
-FAULTY_CELLS = {
-    "schema": ("annotator", "blank"),
-    "known_track": ("track_id", "polka.00001"),
-    "known_mood": ("mood", "Sad"),
-    "date_format": ("labelled_at", "2024-02-30T14:00:00Z"),
-    "future_date": ("labelled_at", "2999-01-01T14:00:00Z"),
-    "past_date": ("labelled_at", "0001-01-01T00:00:00+14:00"),
-    "characters": ("annotator", r"'b\x00b'"),
-    "confidence": ("confidence", "7"),
-    "cell_size": ("annotator", "bobbob"),
-    "duplicate": ("annotator", "blues.00000, ann, Other in line 2 of mood_labels.csv"),
-    "conflict": ("mood", "blues.00000, ann, CalmButWarm, Other in line 2 of mood_labels.csv"),
-}
+LONG = "bob" * 99
+# Check, a row that it finds, the column, and the value as the report shows it.
+FAULTS = [
+    ("columns", f"blues.00001,Other,bob,{TIME},,x", "row", "x"),
+    ("schema", f",Other,bob,{TIME},", "track_id", "blank"),
+    ("schema", f"blues.00001,,bob,{TIME},", "mood", "blank"),
+    ("schema", f"blues.00001,Other,,{TIME},", "annotator", "blank"),
+    ("schema", "blues.00001,Other,bob,,", "labelled_at", "blank"),
+    ("cell_size", f"{LONG},Other,bob,{TIME},", "track_id", "bobbob"),
+    ("cell_size", f"blues.00001,{LONG},bob,{TIME},", "mood", "bobbob"),
+    ("cell_size", f"blues.00001,Other,{LONG},{TIME},", "annotator", "bobbob"),
+    ("cell_size", f"blues.00001,Other,bob,{LONG},", "labelled_at", "bobbob"),
+    ("characters", f"blues\x00.00001,Other,bob,{TIME},", "track_id", r"'blues\x00.00001'"),
+    ("characters", f"blues.00001,O\x00ther,bob,{TIME},", "mood", r"'O\x00ther'"),
+    ("characters", f"blues.00001,Other,b\x00b,{TIME},", "annotator", r"'b\x00b'"),
+    ("known_track", f"polka.00001,Other,bob,{TIME},", "track_id", "polka.00001"),
+    ("known_mood", f"blues.00001,Sad,bob,{TIME},", "mood", "Sad"),
+    ("date_format", "blues.00001,Other,bob,2024-03-05 14:00,", "labelled_at", "2024-03-05 14:00"),
+    ("date_format", "blues.00001,Other,bob,2024-02-30T14:00:00Z,", "labelled_at", "2024-02-30T14:00:00Z"),
+    ("future_date", "blues.00001,Other,bob,2999-01-01T14:00:00Z,", "labelled_at", "2999-01-01T14:00:00Z"),
+    ("past_date", "blues.00001,Other,bob,0001-01-01T00:00:00+14:00,", "labelled_at", "0001-01-01T00"),
+    ("confidence", f"blues.00001,Other,bob,{TIME},7", "confidence", "7"),
+    ("duplicate", f"blues.00000,Other,ann,{TIME},", "annotator", "blues.00000, ann, Other in line 2 of"),
+    ("conflict", f"blues.00000,CalmButWarm,ann,{TIME},", "mood", "blues.00000, ann, CalmButWarm, Other in"),
+]
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_the_report_of_a_faulty_file_names_row_column_value_and_reason(name: str) -> None:
-    drop("bad.csv", f"blues.00002,Other,bob,{TIME},1", FAULTS[name], header=f"{HEADER},confidence")
+@pytest.mark.parametrize(("name", "line", "column", "value"), FAULTS)
+def test_the_report_of_a_faulty_file_names_row_column_value_and_reason(
+    name: str, line: str, column: str, value: str
+) -> None:
+    drop("bad.csv", f"blues.00002,Other,bob,{TIME},1", line, header=f"{HEADER},confidence")
     before = lines_of(STORE)
     (intake,) = run()
-    column, value = FAULTY_CELLS[name]
     (row,) = intake.rejected_rows
     assert row.position == "line 3"
     assert row.reason.startswith(f"{column}: {name} expected ")
     assert f", received {value}" in row.reason
+    assert row.reason in Path("inbox/rejected/bad.csv").read_text(encoding="utf-8")
     assert lines_of(STORE)[1:] == [before[1] + ",", f"blues.00002,Other,bob,{TIME},1"]
 
 
 def test_a_sound_file_passes_every_expectation() -> None:
-    rows = [
-        f"{track},{mood},bob,{TIME},{1 + at % 3}"
-        for at, (track, mood) in enumerate(zip(TRACKS, MOODS, strict=False))
-    ]
+    """Rows enough, here and there, that a shift of the moods would be found."""
+    label_forty_tracks()
+    moods = zip(TRACKS[:40], MOODS * 4, strict=True)
+    rows = [f"{track},{mood},bob,{TIME},{1 + at % 3}" for at, (track, mood) in enumerate(moods)]
     drop("good.csv", *rows, header=f"{HEADER},confidence")
     (intake,) = run()
-    assert (intake.findings, intake.accepted, intake.rejected_to) == ((), len(MOODS), "")
+    assert (intake.findings, intake.accepted, intake.rejected_to) == ((), 40, "")
     assert not Path("inbox/rejected").exists()
+
+
+def label_forty_tracks() -> None:
+    with STORE.open("a") as stream:
+        stream.writelines(
+            f"{track},{mood},cy,{TIME}\n" for track, mood in zip(TRACKS[:40], MOODS * 4, strict=True)
+        )
 
 
 WARNED = {
@@ -173,10 +181,7 @@ WARNED = {
 
 @pytest.mark.parametrize("name", WARNED)
 def test_what_is_odd_is_merged_and_said(name: str) -> None:
-    with STORE.open("a") as stream:
-        stream.writelines(
-            f"{track},{mood},cy,{TIME}\n" for track, mood in zip(TRACKS[:40], MOODS * 4, strict=True)
-        )
+    label_forty_tracks()
     rows, header = WARNED[name]
     drop("odd.csv", *rows, header=header)
     (intake,) = run()
@@ -190,7 +195,7 @@ def test_what_is_odd_is_merged_and_said(name: str) -> None:
         ("b.txt", b"hello", "expected a .csv or .json file"),
         ("b.csv", b"\xff\xfe\x00", "expected UTF-8 text"),
         ("b.csv", b"", "received an empty file"),
-        ("b.csv", f"{HEADER}\na,b\n".encode(), "line 2: expected 4 columns"),
+        ("b.csv", f'{HEADER}\n"a,b\n'.encode(), "line 2: expected comma-separated values"),
         ("b.csv", b"track_id,mood\na,b\n", "annotator, labelled_at is missing"),
         ("b.json", b"{}", "expected a list of tasks"),
     ],
@@ -340,6 +345,15 @@ def test_add_copies_and_leaves_what_else_waits() -> None:
     assert (intake.file, intake.is_whole, given.exists()) == ("given.csv", True, True)
     assert [path.name for path in Path("inbox/labels").iterdir()] == ["waiting.csv"]
     assert Path("inbox/done/given.csv").read_bytes() == given.read_bytes()
+
+
+def test_a_copy_that_a_killed_add_left_is_the_one_that_is_taken(tmp_path: Path) -> None:
+    copy = drop("mine.csv", f"blues.00001,Other,bob,{TIME}")
+    source = tmp_path / "mine.csv"
+    source.write_bytes(copy.read_bytes())
+    intake = inbox.add(source, settings=params.read().intake)
+    assert (intake.accepted, intake.moved_to) == (1, "done/mine.csv")
+    assert list(Path("inbox/labels").iterdir()) == []
 
 
 def test_add_of_no_file() -> None:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from pipeline import params
 from pipeline.errors import ParamsError
+from pipeline.quality import labels
 
 ROOT = Path(__file__).parents[1]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -143,6 +145,28 @@ def test_a_value_out_of_range_is_named(values: dict[str, Any], key: str, value: 
 def test_an_unknown_name_is_shown(values: dict[str, Any], key: str, value: Any, named: str) -> None:
     with pytest.raises(ParamsError, match=named):
         params.parse(put(values, key, value))
+
+
+def test_a_row_that_training_stops_on_cannot_be_let_in(values: dict[str, Any]) -> None:
+    for name in params.ALWAYS_CRITICAL:
+        said = rf"params\.yaml: intake\.severity: .*{name} must stay critical.*`labels`.*may be .*spelling"
+        with pytest.raises(ParamsError, match=said):
+            params.parse(put(values, "intake.severity", {name: "warning"}))
+
+
+def test_any_other_check_of_an_intake_may_be_relaxed_and_all_tightened(values: dict[str, Any]) -> None:
+    names = get_args(params.IntakeCheck)
+    free = dict.fromkeys(set(names) - set(params.ALWAYS_CRITICAL), "warning")
+    for severity in (free, dict.fromkeys(names, "critical")):
+        assert params.parse(put(values, "intake.severity", severity)).intake.severity == severity
+
+
+def test_what_an_intake_holds_critical_is_what_training_stops_on() -> None:
+    stage = (*labels.schema_checks(pd.DataFrame(columns=list(labels.REQUIRED))), *labels.CONTENT_CHECKS)
+    critical = {check.name for check in stage if check.severity == "critical"}
+    # The intake tells apart how a second row of a track and an annotator fails.
+    critical = critical - {"unique_annotation"} | {"duplicate", "conflict"}
+    assert set(params.ALWAYS_CRITICAL) == critical
 
 
 def test_all_faults_are_named_at_once(values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeGuard
@@ -48,6 +48,7 @@ _EXPORT_COLUMNS: Final = frozenset(
 # Label Studio puts eight random digits before the name of an uploaded file.
 _UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
 _FORMULA: Final = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of one
+_SEPARATOR: Final = re.compile(r"\Asep=.[^\S\r\n]*(?=[\r\n])")  # Excel's own first line
 _NUMBER: Final = re.compile(r"^[+-]?\d+(?:[.,]\d+)?$")
 _DECIMAL: Final = re.compile(r"^([123])[.,]0*$")
 
@@ -68,11 +69,14 @@ class Batch:
         Where each row stood, unique: ``"line 17"``, or ``"task 17, annotation 3"``.
     dropped
         The file's other columns, which are not kept.
+    extra
+        By position, the cells of a row that lie beyond the header.
     """
 
     rows: pd.DataFrame
     positions: list[str]
     dropped: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(content: bytes, *, name: str, max_rows: int) -> Batch:
@@ -90,8 +94,8 @@ def read(content: bytes, *, name: str, max_rows: int) -> Batch:
     Raises
     ------
     FileFaultError
-        The suffix is unknown, the text is not UTF-8, the table has no header, a ragged row, no rows or too
-        many (open questions count), or lacks a column, or the JSON is no Label Studio export.
+        The suffix is unknown, the text is not UTF-8, the table has no header, no rows or too many (open
+        questions count), or lacks a column, or the JSON is no Label Studio export.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -112,20 +116,23 @@ def _decoded(content: bytes, *, name: str) -> str:
 
 
 def _read_csv(text: str, *, name: str, max_rows: int) -> Batch:
-    """Read comma- or semicolon-separated text: our columns, or Label Studio's."""
+    """Read text separated by commas, semicolons or tabs: our columns, or Label Studio's."""
+    text = _SEPARATOR.sub("", text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        records = list(islice(store_checks.records(reader, path=Path(name)), max_rows + 2))
+        records = list(islice(store_checks.records(reader, path=Path(name), even=False), max_rows + 2))
     except DataError as error:
         raise FileFaultError(str(error)) from None
     _check_size(len(records) - 1, name=name, max_rows=max_rows)
     header = [_column_name(cell) for cell in records[0][1:]] if records else []
     _check_header(header, name=name)
-    table = pd.DataFrame(
-        [record[1:] for record in records[1:]], columns=_named(header), dtype="str"
-    )  # (n_rows, n_columns)
+    width = len(header)
+    rows = [[*record[1:], *[""] * width][:width] for record in records[1:]]  # a spreadsheet drops blank ends
+    table = pd.DataFrame(rows, columns=_named(header), dtype="str")  # (n_rows, n_columns)
     positions = pd.Series([f"line {record[0]}" for record in records[1:]], dtype="str")
-    return _batch(_without_empty(table, header), positions, name=name)
+    batch = _batch(_without_empty(table, header), positions, name=name)
+    ends = {f"line {record[0]}": record[1 + width :] for record in records[1:]}
+    return replace(batch, extra={line: ", ".join(map(str, end)) for line, end in ends.items() if any(end)})
 
 
 def _check_size(n_rows: int, *, name: str, max_rows: int) -> None:
@@ -138,9 +145,9 @@ def _check_size(n_rows: int, *, name: str, max_rows: int) -> None:
 
 
 def _delimiter(text: str) -> str:
-    """Return the separator that the header uses more; a comma if neither."""
+    """Return the separator that the header uses most; a comma if none."""
     header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(",;", key=header.count)
+    return max(",;\t", key=header.count)
 
 
 def _column_name(cell: object) -> str:
@@ -241,12 +248,25 @@ def _from_export(table: pd.DataFrame) -> pd.DataFrame:
     times = [column for column in ("updated_at", "created_at") if column in table]
     labelled_at = table[times[0]].where(table[times[0]] != "", table[times[-1]])
     table = table.assign(labelled_at=labelled_at)
-    if "track_id" not in table and "audio" in table:
-        table = table.assign(track_id=table["audio"].map(track_of_audio)).drop(columns="audio")
+    source = None if "track_id" in table else _audio_column(table)
+    if source is not None:
+        table = table.assign(track_id=table[source].map(track_of_audio)).drop(columns=source)
     for column in table.columns.difference(_EXPORT_COLUMNS):
         table[column] = table[column].map(_unpacked).astype("str")
     choice = None if "mood" in table else _mood_column(table)
     return table if choice is None else table.rename(columns={choice: "mood"})
+
+
+def _audio_column(table: pd.DataFrame) -> str | None:
+    """Return the column that holds the addresses of audio: ``audio``, or the only one that does."""
+    if "audio" in table:
+        return "audio"
+    found = [
+        column
+        for column in table.columns.difference(_EXPORT_COLUMNS)
+        if len(table) and table[column].str.lower().str.endswith(audio.SUFFIXES).all()
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _unpacked(cell: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import audio, catalog, files
+from pipeline import acquire, audio, catalog, files
 from pipeline.errors import DataError
 from pipeline.intake import formats, journal, store
 from pipeline.params import IntakeParams
@@ -235,8 +235,15 @@ def _require_file(file: Path) -> None:
 
 @contextmanager
 def _copied(file: Path, *, inbox: Path) -> Iterator[Path]:
-    """Copy a file into the inbox; take the copy away if the block fails before there is a plan."""
-    copy = journal.free(inbox / journal.LABELS / journal.plain_name(file.name))
+    """Copy a file into the inbox; take the copy away if the block fails before there is a plan.
+
+    Where a kill has left a copy of it, that is the one.
+    """
+    wanted = inbox / journal.LABELS / journal.plain_name(file.name)
+    if wanted.is_file() and files.sha256(wanted) == files.sha256(file):
+        yield wanted
+        return
+    copy = journal.free(wanted)
     try:
         with files.replacing(copy) as temporary:
             shutil.copyfile(file, temporary)
@@ -419,7 +426,8 @@ def _checked(
         known_tracks=against.known_tracks,
         now=now,
         settings=settings,
-        dropped=batch.dropped,
+        dropped=[column for column in batch.dropped if column not in acquire.FACT_COLUMNS],
+        extra=batch.extra,
         docs=docs,
         page=page,
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import shutil
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,8 @@ SUITE: Final = "label_intake"
 # So many intakes are listed in the Data Docs' index, which is read whole at every run.
 KEPT_INTAKES: Final = 30
 KEPT_PAGES: Final = "intakes"  # the pages of all of them, beside Great Expectations' own
+
+NO_CELLS: Final[Mapping[str, str]] = MappingProxyType({})
 
 _STEPS: Final = ("", "_repeats", "_batch")
 _KEY: Final = ["track_id", "annotator"]
@@ -83,6 +86,17 @@ _FILE_CHECK: Final = Check(
     expectation="ExpectColumnValuesToBeNull",
     arguments={"column": "fault"},
     severity="critical",
+)
+
+_WIDTH_CHECK: Final = Check(
+    name="columns",
+    column="row",
+    expected="no more cells than the header has columns",
+    advice="Put quotes round a cell that has a comma, or delete what is too much.",
+    expectation="ExpectColumnValuesToBeNull",
+    arguments={"column": "extra_cells"},
+    severity="critical",
+    shown=("extra_cells",),
 )
 
 _REPEAT_CHECKS: Final = (
@@ -140,6 +154,7 @@ def check_batch(
     now: datetime,
     settings: IntakeParams,
     dropped: Sequence[str] = (),
+    extra: Mapping[str, str] = NO_CELLS,
     docs: Path | None = None,
     page: str = "",
 ) -> Verdict:
@@ -161,10 +176,12 @@ def check_batch(
         Thresholds, and severities by check name; a row is rejected by critical checks only.
     dropped
         Columns of the file that are not kept.
+    extra
+        By position, the cells of a row that lie beyond the header.
     docs, page
         Folder of the Data Docs, and what this batch's pages are called beside their suite's name.
     """
-    table = derived(rows, positions, known_tracks=known_tracks, now=now)
+    table = derived(rows, positions, known_tracks=known_tracks, now=now, extra=extra)
     found = _run(table, _row_checks(settings), 0, settings, docs, page)
     sound = table.loc[~table.index.isin(list(_reasons(found)))]
     found += _run(_with_earlier(sound, store), _REPEAT_CHECKS, 1, settings, docs, page)
@@ -250,7 +267,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
     filled = store_checks.schema_checks(pd.DataFrame(columns=list(store_checks.REQUIRED)))
     # Repeats have their own suite here: of two equal rows the first is good.
     content = [check for check in store_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
-    return [*filled, *sizes, *clean, *content, *_ROW_CHECKS]
+    return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_ROW_CHECKS]
 
 
 def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
@@ -287,7 +304,12 @@ def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
 
 
 def derived(
-    rows: pd.DataFrame, positions: Sequence[str], *, known_tracks: Collection[str], now: datetime
+    rows: pd.DataFrame,
+    positions: Sequence[str],
+    *,
+    known_tracks: Collection[str],
+    now: datetime,
+    extra: Mapping[str, str] = NO_CELLS,
 ) -> pd.DataFrame:
     """Return the rows as the suite reads them, each named by its position."""
     lines = rows.assign(**{store_checks.LINE: range(len(rows))})
@@ -295,6 +317,7 @@ def derived(
     table = table.assign(row=list(positions)).set_axis(list(positions))
     times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
     table["future_time"] = table["labelled_at"].where(times > now.astimezone(UTC) + _CLOCK_SKEW)
+    table["extra_cells"] = table["row"].map(dict(extra)).astype("object")
     table["past_time"] = table["labelled_at"].where(times < _EARLIEST)
     for column in _TEXT:
         table[f"unwritable_{column}"] = table[column].map(_visible, na_action="ignore").astype("object")

@@ -111,7 +111,10 @@ def read(path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             found = list(records(csv.reader(stream, strict=True), path=path))
     except FileNotFoundError:
-        raise DataError(f"expected annotations in {path}, received no such file.") from None
+        raise DataError(
+            f"expected annotations in {path}, received no such file. "
+            "Run this in the project's root; `make repro` makes the sample library, with labels."
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, received {error.reason} at byte {error.start}. Save it as UTF-8."
@@ -149,14 +152,15 @@ def check_labels(
     return found + run(_tracks_per_mood(table), checks, name="labels_classes", row="mood", docs=docs)
 
 
-def records(reader: Reader, *, path: Path) -> Iterator[list[str | int]]:
-    """Yield each record after the line it starts on; skip blank lines, refuse ragged ones."""
+def records(reader: Reader, *, path: Path, even: bool = True) -> Iterator[list[str | int]]:
+    """Yield each record after the line it starts on; skip blank lines, refuse ragged ones if ``even``."""
     line, width = 1, 0
     try:
         for record in reader:
-            if any(record):
+            if any(cell.strip() for cell in record):
                 width = width or len(record)
-                _check_width(record, width=width, where=f"{path}, line {line}")
+                if even:
+                    _check_width(record, width=width, where=f"{path}, line {line}")
                 yield [line, *(cell.strip() for cell in record)]
             line = reader.line_num + 1
     except csv.Error as error:
@@ -174,7 +178,9 @@ def _check_width(record: list[str], *, width: int, where: str) -> None:
 def _checked_header(records: list[list[str | int]], *, path: Path) -> list[str | int]:
     """Return the first record if it can name columns."""
     if not records:
-        raise DataError(f"{path}: expected the columns {', '.join(REQUIRED)}, received an empty file.")
+        raise DataError(
+            f"{path}: expected the columns {', '.join(REQUIRED)}, received an empty file. Put them in line 1."
+        )
     header = [LINE, *records[0][1:]]
     received = ", ".join(str(name) for name in header[1:])
     missing = [name for name in REQUIRED if name not in header]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -90,9 +90,10 @@ def publish(write: Callable[[Path], _Result], *, data: Path = DATA) -> _Result:
             _recover(data)
             _staging(data).mkdir()
             result = write(_staging(data))
-            _keep_unversioned(data)
+            before = _keep_unversioned(data)
             _swap_in(data)
-            print(f"{data}: versioned by DVC as {version(data)} ({_pointer(data)})")
+            said = f"; before, it was {before}" if before else ""
+            print(f"{data}: versioned by DVC as {version(data)} ({_pointer(data)}){said}")
             return result
         except OSError as error:
             raise DataError(
@@ -201,6 +202,12 @@ def write_dataset(folder: Path, *, name: str, description: str, synthetic: bool 
     files.write_json(folder / DATASET_FILE, identity)
 
 
+def read_dataset(folder: Path) -> dict[str, Any]:
+    """Return what a data folder's ``dataset.json`` says; nothing where there is no such file."""
+    path = folder / DATASET_FILE
+    return files.read_json(path) if path.exists() else {}
+
+
 def listing(names: Sequence[str]) -> str:
     """Return the count and the first names: ``"7: a, b, c, d, e and 2 more"``."""
     more = len(names) - _NAMES_SHOWN
@@ -253,10 +260,10 @@ def _swap_in(data: Path) -> None:
         _old(data).rename(_staging(data))
 
 
-def _keep_unversioned(data: Path) -> None:
-    """Version data that DVC does not know yet, so that replacing it loses nothing."""
+def _keep_unversioned(data: Path) -> str:
+    """Version data that DVC does not know yet, so that replacing it loses nothing; return its MD5, if any."""
     if not data.exists() or not any(data.iterdir()):
-        return
+        return ""
     before = _versioned_as(data)
     kept = version(data)
     if kept != before:
@@ -264,6 +271,7 @@ def _keep_unversioned(data: Path) -> None:
             f"{data} held content that DVC had not versioned; it is kept as {kept}. To have it back, "
             f"put that md5 into {_pointer(data)} and run `dvc checkout {data.name}`."
         )
+    return kept
 
 
 def _versioned_as(data: Path) -> str:

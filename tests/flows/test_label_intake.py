@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,28 +141,30 @@ def record(file: str, received_at: str, accepted: int) -> dict[str, Any]:
     return dict.fromkeys(library.HISTORY_COLUMNS, "") | facts
 
 
-def write_history() -> None:
-    rows = [
-        record("sunday.csv", "2024-03-03T14:00:00.000Z", 5),
-        record("monday.csv", "2024-03-04T14:00:00.000Z", 8),
-        record("tuesday.csv", "2024-03-05T14:00:00.000Z", 4),
-        record("fault.csv", "2024-03-05T15:00:00.000Z", 0),
-    ]
-    files.write_csv(Path("data/label_history.csv"), pd.DataFrame(rows))
+SUNDAY = ("sunday.csv", "2024-03-03T14:00:00.000Z", 5)
+MONDAY = ("monday.csv", "2024-03-04T14:00:00.000Z", 8)
+TUESDAY = ("tuesday.csv", "2024-03-05T14:00:00.000Z", 4)
+FAULT = ("fault.csv", "2024-03-05T15:00:00.000Z", 0)
 
 
-def commit(moment: str) -> None:
-    Path("data.dvc").write_text(moment)
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "data.dvc"], [*who, "commit", "-q", "-m", "x"]):
-        subprocess.run(
-            ["git", *command], check=True, env={"PATH": "/usr/bin:/bin", "GIT_COMMITTER_DATE": moment}
-        )
+def write_history(*intakes: tuple[str, str, int]) -> None:
+    files.write_csv(Path("data/label_history.csv"), pd.DataFrame([record(*one) for one in intakes]))
 
 
-def test_the_commit_message_names_all_since_the_last_commit(project: Path) -> None:
-    write_history()
-    commit("2024-03-04T01:00:00+02:00")
+def call(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_the_commit_message_names_all_that_the_committed_data_lack(project: Path) -> None:
+    """Tuesday's labels come before Sunday's and Monday's are committed, but are not in that version."""
+    dvc = (sys.executable, "-m", "dvc")
+    call("git", "init", "-q")
+    call(*dvc, "init", "-q")
+    write_history(SUNDAY)
+    call(*dvc, "add", "-q", "data")
+    write_history(SUNDAY, MONDAY, TUESDAY, FAULT)
+    call("git", "add", "-A")
+    call("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "x")
     assert flow.commit_message(12).splitlines() == [
         "Add 12 mood labels; 12 tracks are new to the models",
         "",
@@ -171,9 +174,19 @@ def test_the_commit_message_names_all_since_the_last_commit(project: Path) -> No
 
 
 def test_without_git_the_commit_message_names_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_history()
+    write_history(SUNDAY, MONDAY, TUESDAY, FAULT)
     monkeypatch.setenv("PATH", "")
     assert flow.commit_message(3).startswith("Add 17 mood labels; 3 tracks are new")
+
+
+def test_the_page_names_the_checks_and_an_undefined_alpha() -> None:
+    page = "intakes/label_intake_batch-x/y.html"
+    (line,) = flow._table([Intake("a.csv", "", TIME, docs=(page,))]).splitlines()[2:3]
+    assert "| not defined | [batch](" in line
+    assert [flow._checked(f"intakes/label_intake{one}-x/y.html") for one in ("", "_repeats")] == [
+        "rows",
+        "repeats",
+    ]
 
 
 def test_the_page_tells_a_fault_and_breaks_at_no_cell() -> None:

@@ -26,6 +26,17 @@ def test_report_is_served_and_is_the_front_page(client: TestClient) -> None:
     assert "scores" in client.get("/").text
 
 
+@pytest.mark.parametrize("name", ["label_audit", "label_next"])
+def test_pages_of_labels_play_the_clips_beside_them(client: TestClient, name: str) -> None:
+    assert client.get(f"/{name}/").status_code == 404
+    clips = Path(name, "clips")
+    clips.mkdir(parents=True)
+    (clips.parent / "index.html").write_text("<audio>")
+    (clips / "a b.flac").write_bytes(b"fLaC")
+    assert "<audio>" in client.get(f"/{name}/").text
+    assert client.get(f"/{name}/clips/a%20b.flac").content == b"fLaC"
+
+
 @pytest.mark.parametrize("path", ["/params.yaml", "/report/../params.yaml", "/report/..%2f..%2fparams.yaml"])
 def test_nothing_else_of_the_project_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404

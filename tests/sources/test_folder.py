@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 
 from pipeline.errors import DataError
-from pipeline.sources import folder, library
+from pipeline.sources import folder, library, sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,3 +165,124 @@ def test_summary_names_what_matters(source: Path) -> None:
     assert "exact duplicates: 0" in said
     assert "ignored files: 1: x.txt" in said
     assert list(index.columns) == list(library.INDEX_COLUMNS)
+
+
+HEADER = "track_id,mood,annotator,labelled_at,confidence\n"
+LABELS = HEADER + "".join(
+    f"{track},Other,{who},2026-01-01T00:00:00Z,\n" for track, who in (("a", "me"), ("b", "me"), ("b", "you"))
+)
+HISTORY = ",".join(library.HISTORY_COLUMNS) + "\nbatch.csv" + "," * 10 + "\n"
+
+
+def label(data: Path, *, labels: str = LABELS) -> None:
+    """Write labels into a data folder, as intakes would."""
+    (data / "mood_labels.csv").write_bytes(labels.encode())
+    (data / "label_history.csv").write_text(HISTORY)
+
+
+def texts(data: Path) -> tuple[str, str]:
+    names = ("mood_labels.csv", "label_history.csv")
+    labels, history = ((data / name).read_bytes().decode() for name in names)
+    return labels, history
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a data folder of the library "My Music" with three labels of two tracks."""
+    (tmp_path / "data").mkdir()
+    library.write_dataset(tmp_path / "data", name="My Music", description="some")
+    label(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Path:
+    """Return a new data folder that has no labels yet."""
+    (tmp_path / "staging").mkdir()
+    library.write_labels(tmp_path / "staging", None)
+    return tmp_path / "staging"
+
+
+def test_tracks_are_added_and_removed_and_the_labels_stay(
+    source: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = repository / "data"
+    folder.ingest(source, data=data)
+    label(data)
+    tone(source / "techno" / "new.wav", hertz=880)
+    capsys.readouterr()
+    folder.ingest(source, data=data)
+    assert "labels kept: 3 of 2 tracks\n" in capsys.readouterr().out
+    assert texts(data) == (LABELS, HISTORY)
+
+    (source / "folk" / "b.wav").unlink()
+    before = (repository / "data.dvc").read_text().split("md5: ")[1].split("\n")[0]
+    folder.ingest(source, data=data)
+    said = capsys.readouterr().out
+    assert "labels kept: 1 of 1 tracks; dropped: 2 of tracks that are gone (1: b). DVC's cache" in said
+    assert f"before, it was {before}" in said
+    assert texts(data) == (HEADER + LABELS.splitlines(keepends=True)[1], HISTORY)
+
+
+def test_a_given_label_file_replaces_labels_and_history(source: Path, repository: Path) -> None:
+    given = source.parent / "labels.csv"
+    given.write_text(HEADER)
+    folder.ingest(source, data=repository / "data")
+    label(repository / "data")
+    folder.ingest(source, data=repository / "data", labels=given)
+    assert texts(repository / "data") == (HEADER, ",".join(library.HISTORY_COLUMNS) + "\n")
+
+
+def test_labels_that_all_stay_are_kept_to_the_byte(data: Path, staging: Path) -> None:
+    odd = "\ufefftrack_id,mood,annotator,labelled_at\r\n a , Other,me,2026-01-01T00:00:00Z\r\n"
+    label(data, labels=odd)
+    assert "labels kept: 1 of 1" in folder.carry_over(staging, data=data, name="My Music", track_ids={"a"})
+    assert texts(staging) == (odd, HISTORY)
+
+
+def test_labels_without_a_history_are_kept(data: Path, staging: Path) -> None:
+    (data / "label_history.csv").unlink()
+    folder.carry_over(staging, data=data, name="My Music", track_ids={"a", "b"})
+    assert texts(staging) == (LABELS, ",".join(library.HISTORY_COLUMNS) + "\n")
+
+
+@pytest.mark.parametrize("identity", [{"name": "My Music", "synthetic": True}, None])
+def test_nothing_of_the_sample_or_of_an_unknown_library_is_kept(
+    data: Path, staging: Path, identity: dict[str, object] | None
+) -> None:
+    before = texts(staging)
+    (data / "dataset.json").unlink()
+    if identity:
+        (data / "dataset.json").write_text(json.dumps(identity))
+    assert folder.carry_over(staging, data=data, name="My Music", track_ids={"a", "b"}) == ""
+    assert texts(staging) == before
+
+
+def test_nothing_of_another_library_is_kept_and_it_is_said(data: Path, staging: Path) -> None:
+    before = texts(staging)
+    said = folder.carry_over(staging, data=data, name="Yours", track_ids={"a", "b"})
+    assert "none, as" in said
+    assert "again with --name 'My Music'." in said
+    assert texts(staging) == before
+
+
+def test_a_first_import_has_nothing_to_keep(tmp_path: Path, staging: Path) -> None:
+    assert folder.carry_over(staging, data=tmp_path / "none", name="My Music", track_ids={"a"}) == ""
+
+
+def test_labels_that_cannot_be_read_stop_the_import_and_stay(source: Path, repository: Path) -> None:
+    data = repository / "data"
+    folder.ingest(source, data=data)
+    label(data, labels=HEADER + "a,Other\n")
+    with pytest.raises(DataError, match=r"mood_labels\.csv, line 2"):
+        folder.ingest(source, data=data)
+    assert texts(data) == (HEADER + "a,Other\n", HISTORY)
+    assert not list(repository.glob(".data-*"))
+
+
+def test_the_sample_gives_way_to_a_library_with_its_ids(tmp_path: Path, repository: Path) -> None:
+    library.publish(partial(sample.write_library, genres=("blues",), seconds=0.2), data=repository / "data")
+    assert "blues.00001" in texts(repository / "data")[0]
+    tone(tmp_path / "sample" / "blues" / "blues.00001.wav")
+    folder.ingest(tmp_path / "sample", data=repository / "data")
+    assert texts(repository / "data")[0] == ",".join(library.LABEL_COLUMNS) + "\n"

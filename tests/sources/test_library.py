@@ -64,12 +64,15 @@ def repository(published: Path, tmp_path: Path) -> Path:
 
 def test_publish_replaces_and_versions(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (repository / "data.dvc").read_text()
+    md5 = before.split("md5: ")[1].split("\n")[0]
     assert library.publish(fill("new"), data=repository / "data") == "new"
     assert content(repository / "data") == NEW
     assert (repository / "data.dvc").read_text() != before
     assert json.loads(dvc("status", "--json", cwd=repository)) == {}
     assert not list(repository.glob(".data-*"))
-    assert "not versioned" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not versioned" not in said
+    assert said.endswith(f"; before, it was {md5}\n")
 
 
 def test_unversioned_data_is_kept_and_comes_back(
@@ -80,6 +83,7 @@ def test_unversioned_data_is_kept_and_comes_back(
     library.publish(fill("new"), data=data)
     said = capsys.readouterr().out
     assert "had not versioned" in said
+    assert re.search(r"kept as (\w+\.dir)\..*; before, it was \1\n", said, flags=re.DOTALL)
     kept = said.split("kept as ")[1].split(".dir")[0]
     now = pointer.read_text().split("md5: ")[1].split(".dir")[0]
     pointer.write_text(pointer.read_text().replace(now, kept))
