@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -54,14 +55,38 @@ class Rows:
         return replace(self, weights=(rows / rows.mean()).astype(np.float32))
 
 
-def read_row(track_id: str, one: int, copy: int) -> np.ndarray:
-    """Read one row's features: float16 (n_mels, frames) in dB.
+@dataclass(frozen=True)
+class Layout:
+    """A file of features, and what its header says: the array's shape and type, where it begins in bytes.
 
-    The file is opened for each row: a thousand open maps would exceed the usual limit of open files.
+    NumPy reads headers with `ast.literal_eval`, which up to Python 3.11.7 fails at random where threads call
+    it together (python/cpython#106905). So one thread reads them once, and loader threads only map.
     """
-    if copy == 0:
-        return spectrogram.load(track_id)[one]
-    return spectrogram.load(track_id, spectrogram.COPIES)[one, copy - 1]
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+
+    @classmethod
+    def of(cls, track_id: str, copy: int) -> Layout:
+        """Read the header of the file that holds a track's slices, or its copies."""
+        folder = spectrogram.COPIES if copy else spectrogram.FEATURES
+        mapped: Any = spectrogram.load(track_id, folder)
+        return cls(spectrogram.path_of(track_id, folder), mapped.shape, mapped.dtype, mapped.offset)
+
+    def row(self, one: int, copy: int) -> np.ndarray:
+        """Read one row's features: float16 (n_mels, frames) in dB.
+
+        The file is opened for each row: a thousand open maps would exceed the usual limit of open files.
+        """
+        mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return mapped[one, copy - 1] if copy else mapped[one]
+
+
+def read_row(track_id: str, one: int, copy: int) -> np.ndarray:
+    """Read one row's features: float16 (n_mels, frames) in dB."""
+    return Layout.of(track_id, copy).row(one, copy)
 
 
 def expand(split: pd.DataFrame, *, copies: bool) -> pd.DataFrame:
@@ -119,6 +144,8 @@ class Batches(keras.utils.PyDataset):
         self.rows = rows
         self.normaliser = normaliser
         self.batch_size = batch_size
+        files = set(zip(rows.track_id, rows.copy > 0, strict=True))
+        self.layouts = {(track_id, copied): Layout.of(track_id, copied) for track_id, copied in files}
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -126,7 +153,8 @@ class Batches(keras.utils.PyDataset):
     def decibels(self, rows: Rows) -> np.ndarray:
         """Return the rows' features, float32 (n, n_mels, frames) in dB."""
         where = zip(rows.track_id, rows.slice, rows.copy, strict=True)
-        return np.stack([read_row(*row) for row in where]).astype(np.float32)
+        read = [self.layouts[track_id, copy > 0].row(one, copy) for track_id, one, copy in where]
+        return np.stack(read).astype(np.float32)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self.rows.take(np.arange(len(self.rows))[self._span(index)])

@@ -156,6 +156,26 @@ def test_a_split_that_names_slices_is_followed(workspace: Path) -> None:
     assert epoch_of(batches.Batches(rows, PLAIN, batch_size=8)) == [number_of(0, 2, 0), number_of(1, 0, 4)]
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_loader_threads_parse_no_headers(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    """Up to Python 3.11.7 `ast.literal_eval` fails at random in several threads."""
+    from pipeline import batches
+
+    names = write_features([2, 3], copies=copies)
+    rows = batches.select(split_of(names), labels_of(names), "train", copies=copies)
+    sequence = batches.Batches(rows, PLAIN, batch_size=4)
+
+    def parse(*_: object) -> None:
+        raise AssertionError("a header was parsed")
+
+    monkeypatch.setattr("ast.literal_eval", parse)
+    with pytest.raises(AssertionError, match="a header"):
+        spectrogram.load(names[0])
+    assert len(epoch_of(sequence)) == 5 * (6 if copies else 1)
+
+
 def test_select_takes_its_part_only(workspace: Path) -> None:
     from pipeline import batches
 
