@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from prefect import get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
@@ -18,6 +20,7 @@ from pipeline.promote import OUTCOME, sentence, serving
 from pipeline.register import model_name
 from pipeline.train import card_path
 
+_WIDTH: Final = 100  # characters
 _HEADER = (
     "| task | model | test accuracy | 95 % interval | macro-F1 | against the last champion | protocol |\n"
     "| --- | --- | ---: | ---: | ---: | ---: | --- |\n"
@@ -159,9 +162,15 @@ def _publish_links(runs: dict[str, str]) -> None:
     create_markdown_artifact(lines, key="links", description="Report, data checks, MLflow runs")
 
 
+def _wrapped(text: str) -> str:
+    """Break lines that the page would cut off: a finding names its rows at the end."""
+    wrap = partial(textwrap.wrap, width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    return "\n".join("\n".join(wrap(line)) for line in text.splitlines())
+
+
 def publish_failure(stage: str, message: str) -> None:
     """Put a failed stage's own words (of a failed check: the rows) on the run's page."""
-    fenced = message.replace("```", "'''")
+    fenced = _wrapped(message).replace("```", "'''")
     details = f"[Data checks in detail]({links.page('/data_docs/')})"
     text = f"**{stage}** stopped the run.\n\n```\n{fenced}\n```\n\n{details}\n"
     create_markdown_artifact(text, key="failure", description=f"Why {stage} stopped the run")

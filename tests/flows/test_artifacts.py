@@ -80,3 +80,11 @@ def test_links_follow_where_the_pages_are(monkeypatch: pytest.MonkeyPatch) -> No
         "https://mlflow.example/get-artifact?path=plots%2Fa+b.png&run_uuid=abc"
     )
     assert links.page("/report/") == "https://pages.example/report/"
+
+
+def test_a_long_line_of_a_failure_is_broken_and_nothing_is_lost() -> None:
+    said = f"labels: 1 check\n  known_mood: expected {'CalmButWarm, ' * 20}received line 37 (Gloomy)\n\nend"
+    shown = artifacts._wrapped(said)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert shown.split() == said.split()
+    assert shown.splitlines()[-2:] == ["", "end"]
