@@ -165,8 +165,8 @@ def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun
         parent = ensure_parent(task, retrain) if retrain else None
         under = _marks(retrain) if retrain else {}
         with mlflow.start_run(run_name=name, tags=versions() | under | tags, parent_run_id=parent) as active:
-            if retrain:  # of a run's tags, unlike its parameters, MLflow's comparison draws nothing
-                mlflow.log_param("retrain", retrain)
+            if retrain:  # MLflow's comparison draws parameters, no tags, and of their values ten characters
+                mlflow.log_param("retrain", retrain.removeprefix("retrain "))
             yield active
 
 

@@ -218,6 +218,10 @@ def test_models_of_a_retrain_lie_under_one_run_a_task(
     assert client.get_run(parent_of(one)).info.run_name == "monday"
     assert two.data.tags["retrain"] == "monday"
     assert client.get_run(two.info.run_id).data.params["retrain"] == "monday"  # for MLflow's comparison
+    monkeypatch.setenv(tracking.RETRAIN, "retrain 2026-11-24 03:00:00")
+    with tracking.run("genre", "lenet5", {}) as dated:
+        pass
+    assert client.get_run(dated.info.run_id).data.params["retrain"] == "2026-11-24 03:00:00"
 
 
 def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
