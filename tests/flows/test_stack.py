@@ -292,20 +292,6 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
     assert stack.project.would_run() == []  # the lock is whole
 
 
-@on_sqlite
-def test_runs_of_two_deployments_share_the_checkout_one_after_the_other(stack: Stack) -> None:
-    """Their limits are their own: it is the file lock that keeps them apart, and the log that says so."""
-    asked = [stack.retrain(force=True), stack.retrain(deployment="weekly")]
-    for run in asked:
-        stack.ended(run)
-    waited = "waiting for another process that holds"
-    logs = eventually(
-        lambda: [stack.run_logs(run) for run in asked], lambda seen: any(waited in one for one in seen)
-    )
-    assert [waited in one for one in logs].count(True) == 1
-    assert stack.project.would_run() == []
-
-
 @on_both
 def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: list[dict[str, str]]) -> None:
     path = stack.project.root / "data/mood_labels.csv"
@@ -406,6 +392,20 @@ def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
     training = stack.processes("pipeline.train")
     assert training
     return run, training
+
+
+@on_sqlite
+def test_a_run_of_another_deployment_waits_for_the_checkout(stack: Stack) -> None:
+    """Each deployment has a limit of its own: the file lock keeps them apart, and the log says so."""
+    run, _ = train_endlessly(stack)
+    weekly = stack.retrain(deployment="weekly")
+    waits = "waiting for another process that holds"
+    assert waits in eventually(lambda: stack.run_logs(weekly), lambda seen: waits in seen, 120)
+    assert stack.tasks(weekly) == {}
+    stack.cancel(run)
+    stack.ended(run, "CANCELLED", 120)
+    stack.ended(weekly)
+    assert stack.project.would_run() == []
 
 
 @on_sqlite
