@@ -27,6 +27,7 @@ data/dataset.json: | .venv/.ready
 	$(BIN)/python -m pipeline.sources.sample
 
 repro: setup data/dataset.json
+	@$(BIN)/python -m pipeline.repair
 	$(BIN)/dvc repro
 	@echo "report: artifacts/report/index.html · data checks: data_docs/index.html · models: make mlflow"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR
+from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR, CmgError
 
 _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
 _EXITED: Final = re.compile(r"exited with (-?\d+)")
@@ -25,6 +27,26 @@ class StageError(Exception):
 
 class InfrastructureError(StageError):
     """A stage failed for a reason that passes: a lock is held, memory ran out, a server is away."""
+
+
+def retry_seconds() -> list[float]:
+    """Return the delay before each new try: a lock is soon free, a server takes longer.
+
+    ``CMG_RETRY_SECONDS`` holds it. Prefect's own setting reaches a flow's process sorted as text: 120, 30.
+
+    Raises
+    ------
+    CmgError
+        It holds something else.
+    """
+    text = os.environ.get("CMG_RETRY_SECONDS", "30,120")
+    try:
+        seconds = [float(one) for one in text.split(",")]
+    except ValueError:
+        seconds = [-1.0]
+    if not all(0 <= one < math.inf for one in seconds):
+        raise CmgError(f"expected CMG_RETRY_SECONDS to be seconds with commas: 30,120; received {text!r}.")
+    return seconds
 
 
 def failure(stage: str, code: int, lines: Sequence[str]) -> StageError:

@@ -52,6 +52,8 @@ def read(root: Path) -> list[Stage]:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise failure("graph", done.returncode, (done.stdout + done.stderr).splitlines())
+    if done.stderr:  # what was mended, or that a killed process held a file
+        print(done.stderr.strip())
     return [Stage(one["name"], tuple(one["after"]), one["changed"]) for one in json.loads(done.stdout)]
 
 
@@ -61,6 +63,10 @@ def main() -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    from pipeline.repair import repair
+
+    for line in repair():
+        print(line, file=sys.stderr)
     try:
         with Repo() as repo:
             # A stage reads data and catalog, but it comes after the spectrogram: that edge says it all.

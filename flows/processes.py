@@ -48,14 +48,20 @@ def end_stages(mark: str) -> None:
 
 
 def end_family(pid: int) -> None:
-    """Terminate a process and its descendants; kill what is left after five seconds."""
+    """Terminate a process and its descendants; kill what is left after five seconds.
+
+    The process is halted meanwhile: it neither starts a child unseen nor does anything about a child's end.
+    DVC would write, and be terminated within it.
+    """
     try:
         parent = psutil.Process(pid)
+        parent.suspend()
         family = [*parent.children(recursive=True), parent]
     except psutil.NoSuchProcess:
         return
     for member in family:
         _signal(member.terminate)
+    _signal(parent.resume)
     _, alive = psutil.wait_procs(family, timeout=_GRACE_SECONDS)
     for member in alive:
         _signal(member.kill)

@@ -17,6 +17,7 @@ from typing import Final
 
 import psutil
 
+from flows.errors import retry_seconds
 from pipeline.errors import CmgError, run_main
 
 LOGS: Final = Path("logs")
@@ -126,6 +127,7 @@ def up(*, detach: bool) -> None:
     if supervisor():
         raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
     require_known_runner()
+    retry_seconds()
     require_free_ports()
     _make_store()
     LOGS.mkdir(exist_ok=True)

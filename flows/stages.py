@@ -19,7 +19,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed, State
 
 from flows import processes
-from flows.errors import InfrastructureError, failure
+from flows.errors import InfrastructureError, failure, retry_seconds
 from flows.graph import Stage
 
 Outcome = Literal["unchanged", "restored", "ran"]
@@ -28,9 +28,7 @@ Outcome = Literal["unchanged", "restored", "ran"]
 # of two machines that compare a candidate with the champion the second must see what the first decided.
 GPU: Final = "gpu"
 LIMITS: Final = {"train": GPU, "promote": "champion"}
-# Before the first and the second retry: a lock is soon free, a server takes longer to come back.
-# Prefect's own setting reaches a flow's process sorted as text: 120, 30.
-RETRY_SECONDS: Final = [float(one) for one in os.environ.get("CMG_RETRY_SECONDS", "30,120").split(",")]
+RETRY_SECONDS: Final = retry_seconds()
 _LEASE_SECONDS: Final = 60  # a killed training holds its slot no longer than this
 
 _UNCHANGED: Final = "didn't change, skipping"

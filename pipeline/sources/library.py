@@ -7,6 +7,7 @@ beforehand) and ``dataset.json`` (its name).
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,7 @@ INDEX_COLUMNS: Final = (
 )
 
 _NAMES_SHOWN = 5
+_MD5: Final = re.compile(r"md5: ([0-9a-f]{32}\.dir)$", re.MULTILINE)
 _Result = TypeVar("_Result")
 
 
@@ -112,8 +114,10 @@ def version(data: Path = DATA) -> str:
     DataError
         If DVC refuses; its own words are in the message.
     """
-    command = [sys.executable, "-m", "dvc", "add", data.name]
-    done = subprocess.run(command, cwd=data.parent, capture_output=True, text=True, check=False)
+    done = _python(data, "dvc", "add", data.name)
+    if done.returncode and (mended := _python(data, "pipeline.repair").stdout):
+        print(mended, end="")
+        done = _python(data, "dvc", "add", data.name)
     if done.returncode:
         raise DataError(
             f"Expected `dvc add {data.name}` to version {data}. Received: {done.stderr.strip()}. If another "
@@ -274,11 +278,14 @@ def _keep_unversioned(data: Path) -> str:
     return kept
 
 
-def _versioned_as(data: Path) -> str:
-    """Return the MD5 in ``data.dvc``; empty where there is no such file."""
-    from ruamel.yaml import YAML
+def _python(data: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module in the root of the repository."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=data.parent, capture_output=True, text=True, check=False)
 
+
+def _versioned_as(data: Path) -> str:
+    """Return the MD5 in ``data.dvc``; empty where there is no such file, or only a part of one."""
     pointer = _pointer(data)
-    if not pointer.exists():
-        return ""
-    return str(YAML(typ="safe").load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    found = _MD5.search(pointer.read_text(encoding="utf-8")) if pointer.exists() else None
+    return found[1] if found else ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from flows import processes
@@ -21,6 +23,17 @@ FAMILY = (
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
     "print(child.pid, flush=True); time.sleep(600)"
 )
+# A process that writes a file, slowly, when one of its children has ended: so does DVC.
+WRITER = """
+import subprocess, sys, time
+from pathlib import Path
+children = [subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) for _ in range(40)]
+Path("started").touch()
+children[0].wait()
+with Path("written").open("w") as stream:
+    time.sleep(60)
+    stream.write("whole")
+"""
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 
 
@@ -81,3 +94,17 @@ def test_a_family_that_is_gone_already_is_no_error(start: Start, tmp_path: Path)
     processes.end_family(parent.pid)
     parent.wait(10)
     processes.end_family(parent.pid)
+
+
+def test_a_parent_does_not_begin_to_write_because_its_child_is_ended(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", WRITER], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(parent.pid).children()
+    processes.end_family(parent.pid)
+    parent.wait(10)
+    assert len(children) == 40
+    assert all(is_gone(child.pid) for child in children)
+    assert not (tmp_path / "written").exists()

@@ -34,6 +34,8 @@ def call(checkout: Path, action: str, **settings: str) -> subprocess.CompletedPr
         ({"PAGES_PORT": "0"}, "expected PAGES_PORT to be a port from 1 to 65535, received '0'"),
         ({"PREFECT_PORT": "4700", "PAGES_PORT": "4700"}, "expected three different ports, received 4700"),
         ({"CMG_FLOWS": "workers"}, "expected CMG_FLOWS to be one of deployments, worker, received 'workers'"),
+        ({"CMG_RETRY_SECONDS": "soon"}, "expected CMG_RETRY_SECONDS to be seconds with commas: 30,120"),
+        ({"CMG_RETRY_SECONDS": "30,-1"}, "30,120; received '30,-1'"),
     ],
 )
 def test_wrong_settings_start_nothing(checkout: Path, settings: dict[str, str], said: str) -> None:

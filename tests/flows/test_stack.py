@@ -21,7 +21,7 @@ import requests
 
 from tests import project as projects
 from tests.flows import browser, postgres
-from tests.flows.stack import Stack, eventually, wait_until
+from tests.flows.stack import NIGHTLY, WEEKLY, Stack, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -110,7 +110,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     weekly = stack.deployment("weekly")
     (standing,) = weekly["schedules"]
     assert standing["active"]
-    assert standing["schedule"] == {"cron": "0 3 * * 1", "timezone": "UTC", "day_or": True}
+    assert standing["schedule"] == {"cron": WEEKLY, "timezone": "UTC", "day_or": True}
     path = f"/deployments/{weekly['id']}/schedules"
     (short,) = stack.post(
         path, [{"schedule": {"interval": 3600, "anchor_date": in_seconds(20)}, "active": True}]
@@ -521,7 +521,7 @@ def test_a_server_that_restarts_still_has_the_schedules(stack: Stack) -> None:
 def test_what_users_do_to_schedules_outlives_a_restart_of_the_runner(stack: Stack) -> None:
     nightly = stack.get("/deployments/name/label_intake/nightly")
     path = f"/deployments/{nightly['id']}/schedules"
-    own = {"schedule": {"cron": "0 5 * * 3", "timezone": "Europe/Rome"}, "active": True, "slug": "own"}
+    own = {"schedule": {"cron": f"30{WEEKLY[1:]}", "timezone": "Europe/Rome"}, "active": True, "slug": "own"}
     stack.post(path, [own])
     (declared,) = nightly["schedules"]
     requests.patch(
@@ -534,7 +534,7 @@ def test_what_users_do_to_schedules_outlives_a_restart_of_the_runner(stack: Stac
     def shown() -> dict[str, bool]:
         return {one["schedule"]["cron"]: one["active"] for one in stack.get(path)}
 
-    wanted = {"0 1 * * *": False, "0 5 * * 3": True}
+    wanted = {NIGHTLY: False, own["schedule"]["cron"]: True}
     assert eventually(shown, lambda seen: seen == wanted) == wanted
 
 

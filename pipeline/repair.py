@@ -1,0 +1,121 @@
+"""Put right what a killed DVC leaves half written; ``python -m pipeline.repair`` runs before ``dvc repro``.
+
+DVC writes its list of busy files, ``dvc.lock`` and ``data.dvc`` in place. Killed within those milliseconds it
+leaves a part, which every later DVC command refuses to read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import files
+from pipeline.errors import run_main
+
+TMP: Final = Path(".dvc/tmp")
+BUSY: Final = "rwlock"  # which files are being read and written, and by which processes
+_CONFLICT: Final = b"<<<<<<< "
+
+
+def repair(root: Path = Path()) -> list[str]:
+    """Mend DVC's files; while another DVC command runs, leave them alone.
+
+    A part of a ``dvc.lock`` or ``data.dvc`` is kept in DVC's temporary folder; a committed one, if there
+    is one, takes its place. What came after that commit is not lost: DVC's run cache has the stages' outputs,
+    the working folder the data. What git has left in conflict is its user's to resolve.
+
+    Parameters
+    ----------
+    root
+        The root of a DVC repository.
+
+    Returns
+    -------
+    list of str
+        What was done, one line a file.
+    """
+    from dvc.lock import Lock, LockError
+
+    tmp = root / TMP
+    if not tmp.is_dir():  # DVC has never run here
+        return []
+    try:
+        with Lock(str(tmp / "lock")), Lock(str(tmp / f"{BUSY}.lock")):
+            return list(_mend(root))
+    except LockError:
+        return []
+
+
+def _mend(root: Path) -> Iterator[str]:
+    busy = root / TMP / BUSY
+    if busy.exists() and not _is_json(busy):
+        busy.unlink()
+        yield f"{busy.relative_to(root)}: half written by a DVC that was killed; removed."
+    for name, is_whole in (("dvc.lock", _is_lock), ("data.dvc", _is_pointer)):
+        path = root / name
+        if path.exists() and not is_whole(path) and _CONFLICT not in path.read_bytes():
+            shutil.copyfile(path, root / TMP / f"{name}.part")
+            committed = _committed(path)
+            if committed:
+                files.write_text(path, committed)
+            else:
+                path.unlink()
+            put = (
+                "the committed one is in its place" if committed else "no commit has it: DVC makes a new one"
+            )
+            yield f"{name}: half written by a DVC that was killed; {put}."
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_lock(path: Path) -> bool:
+    """Return whether DVC can read a ``dvc.lock``; whole lines, since of an MD5 DVC would take a part, too."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+
+    return path.read_bytes().endswith(b"\n") and bool(_load(path, COMPILED_LOCKFILE_SCHEMA))
+
+
+def _is_pointer(path: Path) -> bool:
+    """Return whether a ``.dvc`` file is whole: it ends with the path of what it versions."""
+    from dvc.schema import COMPILED_SINGLE_STAGE_SCHEMA
+
+    outs = (_load(path, COMPILED_SINGLE_STAGE_SCHEMA) or {}).get("outs") or [{}]
+    return outs[0].get("path") == path.stem
+
+
+def _load(path: Path, schema: Any) -> Any:
+    """Return a YAML file's content; nothing if it is broken or not what ``schema`` says."""
+    from ruamel.yaml import YAML, YAMLError
+    from voluptuous import Invalid
+
+    try:
+        return schema(YAML(typ="safe").load(path.read_bytes()))
+    except (YAMLError, Invalid, ValueError):
+        return None
+
+
+def _committed(path: Path) -> str:
+    """Return a file of the commit that is checked out; nothing if git has none."""
+    command = ["git", "show", f"HEAD:./{path.name}"]
+    done = subprocess.run(command, cwd=path.parent, capture_output=True, encoding="utf-8", check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def main() -> None:
+    """Mend DVC's files in the working folder, and say so."""
+    for line in repair():
+        print(line)
+
+
+if __name__ == "__main__":
+    run_main(main)
