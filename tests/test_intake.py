@@ -594,6 +594,16 @@ def test_an_annotator_has_one_name(project: Path) -> None:
     assert lines_of(STORE)[-1] == f"blues.00002,Other,José B,{TIME}"
 
 
+@pytest.mark.parametrize(("library_form", "file_form"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_a_track_is_known_in_either_spelling_of_its_accents(library_form: str, file_form: str) -> None:
+    here, given = (unicodedata.normalize(form, "chanson.Édith") for form in (library_form, file_form))
+    Path(f"data/gtzan/blues/{here}.au").touch()
+    drop("a.csv", f"{given},Other,bob,{TIME}", f"{given},Other,cy,{TIME}")
+    (intake,) = run()
+    assert (intake.accepted, intake.new_tracks) == (2, 1)
+    assert lines_of(STORE)[-2:] == [f"{here},Other,bob,{TIME}", f"{here},Other,cy,{TIME}"]
+
+
 def test_an_add_that_fails_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     given = Path("given.csv")
     given.write_text(f"{HEADER}\nblues.00002,Other,bob,{TIME}\n")

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -418,6 +419,7 @@ def _checked(
     docs: Path | None,
 ) -> _Examined:
     """Check a file's rows, and merge what is good into a copy of the store."""
+    batch = replace(batch, rows=_as_in_library(batch.rows, against.known_tracks))
     page = checks.page_name(nothing.file, now)
     verdict = checks.check_batch(
         batch.rows,
@@ -454,6 +456,14 @@ def _checked(
         rejected_rows=_rejected(bad, batch.positions, verdict.reasons),
     )
     return _Examined(intake, None if good.empty else table)
+
+
+def _as_in_library(rows: pd.DataFrame, known_tracks: frozenset[str]) -> pd.DataFrame:
+    """Write accents in track ids as the library's files do: in one character, or (from macOS) in two."""
+    spelled = {unicodedata.normalize("NFC", one): one for one in known_tracks}
+    composed = rows["track_id"].map(lambda one: unicodedata.normalize("NFC", one))
+    is_other = ~rows["track_id"].isin(known_tracks) & composed.isin(spelled)
+    return rows.assign(track_id=rows["track_id"].mask(is_other, composed.map(spelled)))
 
 
 def _rejected(bad: pd.DataFrame, positions: list[str], reasons: dict[str, str]) -> tuple[RejectedRow, ...]:

@@ -1,16 +1,14 @@
 """Any music library: ``SRC/<genre>/<file>``, in any common format, with the folders' names as genres.
 
 ``python -m pipeline.sources.folder SRC [--labels CSV] [--artists CSV] [--name NAME]`` copies it, as it is,
-into the data folder. The same library taken in again keeps its labels; see `carry_over`.
+into the data folder. The same library taken in again keeps its labels; see `kept_labels`.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
 import shutil
 from collections import Counter
-from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,9 +17,7 @@ import pandas as pd
 
 from pipeline import files
 from pipeline.errors import DataError, run_main
-from pipeline.intake import store
-from pipeline.quality.labels import LINE
-from pipeline.sources import library
+from pipeline.sources import kept_labels, library
 
 SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 ARTIST_COLUMNS: Final = ("track_id", "artist")
@@ -62,7 +58,7 @@ def ingest(
         Folder of genre folders with audio files.
     labels
         CSV ``track_id,mood,annotator,labelled_at``; copied as it is, with an empty history of intakes.
-        None keeps the present labels and history of the same library; see `carry_over`.
+        None keeps the present labels and history of the same library; see `kept_labels`.
     artists
         CSV ``track_id,artist[,title]``; tracks that it does not name have no artist.
     name
@@ -167,48 +163,6 @@ def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFram
     return index.reindex(columns=list(library.INDEX_COLUMNS), fill_value="")
 
 
-def carry_over(staging: Path, *, data: Path, name: str, track_ids: Set[str]) -> str:
-    """Take the present labels of these tracks, and the history of intakes, along into a new data folder.
-
-    Only of the same library: one of the same name in ``dataset.json``, and not synthetic. Elsewhere an id
-    such as ``blues.00001`` (which the sample has too) or ``01`` is another recording.
-
-    Parameters
-    ----------
-    staging
-        Receives ``mood_labels.csv`` and ``label_history.csv``; left as it is if there is nothing to keep.
-    data
-        The present data folder, if there is one.
-    name
-        What the new data goes by.
-    track_ids
-        Ids of the tracks that are still there.
-
-    Returns
-    -------
-    kept
-        What was kept and what was not, as a line for the summary; blank if there was nothing.
-
-    Raises
-    ------
-    DataError
-        If there are labels of the same library and they cannot be read.
-    """
-    there = library.read_dataset(data)
-    if there.get("synthetic", True) or not (data / library.LABELS_FILE).exists():
-        return ""
-    if there["name"] != name:
-        return (
-            f"\n  labels kept: none, as {data} held another library, {there['name']!r}; DVC's cache has "
-            "them in the data of before. If it is the same library, put that md5 into data.dvc, run "
-            f"`dvc checkout data`, and import again with --name {shlex.quote(there['name'])}."
-        )
-    table = store.read(data)
-    is_here = table["track_id"].isin(track_ids)
-    _copy_labels(table[is_here], staging, data=data, is_whole=bool(is_here.all()))
-    return _kept(table.loc[is_here, "track_id"], table.loc[~is_here, "track_id"])
-
-
 def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
     """Return what was taken in, for a human."""
     counts = index["genre"].value_counts().sort_index()
@@ -248,27 +202,6 @@ def _check_names(tracks: list[Path]) -> None:
         )
 
 
-def _copy_labels(table: pd.DataFrame, staging: Path, *, data: Path, is_whole: bool) -> None:
-    """Write the labels that stay, byte for byte if all of them do, and the history."""
-    if is_whole:
-        shutil.copyfile(data / library.LABELS_FILE, staging / library.LABELS_FILE)
-    else:
-        files.write_text(staging / library.LABELS_FILE, store.csv_text(table.drop(columns=LINE)))
-    if (data / library.HISTORY_FILE).exists():
-        shutil.copyfile(data / library.HISTORY_FILE, staging / library.HISTORY_FILE)
-
-
-def _kept(here: pd.Series, gone: pd.Series) -> str:
-    """Return how many labels were kept and dropped, from the track id of each."""
-    said = f"\n  labels kept: {len(here)} of {here.nunique()} tracks"
-    if gone.empty:
-        return said
-    return (
-        f"{said}; dropped: {len(gone)} of tracks that are gone ({library.listing(gone.unique().tolist())}). "
-        "DVC's cache has them in the data of before: put its md5 into data.dvc and run `dvc checkout data`."
-    )
-
-
 def _fill(
     staging: Path,
     tracks: tuple[Path, ...],
@@ -278,10 +211,10 @@ def _fill(
     name: str,
     data: Path,
 ) -> tuple[pd.DataFrame, str]:
-    """Write a data folder from audio files; return its index, and what `carry_over` says."""
+    """Write a data folder from audio files; return its index, and what was kept of the labels."""
     library.write_labels(staging, labels)
-    names = {track.stem for track in tracks}
-    kept = "" if labels else carry_over(staging, data=data, name=name, track_ids=names)
+    ids = {track.stem for track in tracks}
+    kept = "" if labels else kept_labels.carry_over(staging, data=data, names={name}, track_ids=ids)
     copies = [staging / library.AUDIO_FOLDER / t.parent.name / (t.stem + t.suffix.lower()) for t in tracks]
     for track, copy in zip(tracks, copies, strict=True):
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ import pandas as pd
 
 from pipeline import files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import library
+from pipeline.sources import kept_labels, library
 
 # The original server is gone; mirdata and torchaudio pin the same MD5 (1.2 GB).
 URL: Final = "https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz"
@@ -33,6 +33,8 @@ DOWNLOADS: Final = library.CACHE / "downloads"
 
 INDEX: Final = Path(__file__).with_name("gtzan_index.csv")
 TRACKS_IN_ALL: Final = 1000
+WHOLE: Final = "gtzan"
+PART: Final = "gtzan-part"
 
 # Sturm 2013: corrupt in one edition, badly distorted; not among the exact duplicates.
 REPORTED_FAULTY: Final = frozenset({"jazz.00054", "reggae.00086"})
@@ -84,7 +86,8 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = library.DAT
     source
         The archive, or a folder ``genres/<genre>/`` or ``<genre>/`` of original ``.au`` files.
     labels
-        CSV ``track_id,mood,annotator,labelled_at``; copied as it is.
+        CSV ``track_id,mood,annotator,labelled_at``; copied as it is, with an empty history of intakes.
+        None keeps the present labels and history of GTZAN; see `kept_labels`.
     data
         The data folder.
 
@@ -97,10 +100,10 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = library.DAT
         raise DataError(
             f"Expected a folder or an archive of GTZAN. Received: {source}, which does not exist."
         )
-    found = library.publish(
-        lambda staging: _fill(staging, source, index=read_index(), labels=labels), data=data
+    found, kept = library.publish(
+        lambda staging: _fill(staging, source, index=read_index(), labels=labels, data=data), data=data
     )
-    print(summary(found))
+    print(summary(found) + kept)
     return found
 
 
@@ -325,8 +328,10 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, wanted: S
     return ""
 
 
-def _fill(staging: Path, source: Path, *, index: pd.DataFrame, labels: Path | None) -> Verification:
-    """Write a data folder from a folder or an archive and say what it holds."""
+def _fill(
+    staging: Path, source: Path, *, index: pd.DataFrame, labels: Path | None, data: Path
+) -> tuple[Verification, str]:
+    """Write a data folder from a folder or an archive; return what it holds, and which labels were kept."""
     library.write_labels(staging, labels)
     audio = staging / library.AUDIO_FOLDER
     take = copy if source.is_dir() else unpack
@@ -339,12 +344,14 @@ def _fill(staging: Path, source: Path, *, index: pd.DataFrame, labels: Path | No
             "For another edition (.wav, …) use pipeline.sources.folder, with --artists "
             "pipeline/sources/gtzan_index.csv."
         )
-    library.write_index(staging, index[index["track_id"].isin(found.present)])
+    ids = set(found.present)
+    kept = "" if labels else kept_labels.carry_over(staging, data=data, names={WHOLE, PART}, track_ids=ids)
+    library.write_index(staging, index[index["track_id"].isin(ids)])
     n = len(found.present)
-    name = "gtzan" if n == TRACKS_IN_ALL else "gtzan-part"
+    name = WHOLE if n == TRACKS_IN_ALL else PART
     description = f"GTZAN, {n} of {TRACKS_IN_ALL} tracks, {len(found.sound)} with the published content"
     library.write_dataset(staging, name=name, description=description)
-    return found
+    return found, kept
 
 
 def _track_paths(index: pd.DataFrame) -> list[str]:

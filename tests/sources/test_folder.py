@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from pipeline.errors import DataError
-from pipeline.sources import folder, library, sample
+from pipeline.sources import folder, kept_labels, library, sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -236,13 +236,15 @@ def test_a_given_label_file_replaces_labels_and_history(source: Path, repository
 def test_labels_that_all_stay_are_kept_to_the_byte(data: Path, staging: Path) -> None:
     odd = "\ufefftrack_id,mood,annotator,labelled_at\r\n a , Other,me,2026-01-01T00:00:00Z\r\n"
     label(data, labels=odd)
-    assert "labels kept: 1 of 1" in folder.carry_over(staging, data=data, name="My Music", track_ids={"a"})
+    assert "labels kept: 1 of 1" in kept_labels.carry_over(
+        staging, data=data, names={"My Music"}, track_ids={"a"}
+    )
     assert texts(staging) == (odd, HISTORY)
 
 
 def test_labels_without_a_history_are_kept(data: Path, staging: Path) -> None:
     (data / "label_history.csv").unlink()
-    folder.carry_over(staging, data=data, name="My Music", track_ids={"a", "b"})
+    kept_labels.carry_over(staging, data=data, names={"My Music"}, track_ids={"a", "b"})
     assert texts(staging) == (LABELS, ",".join(library.HISTORY_COLUMNS) + "\n")
 
 
@@ -254,20 +256,20 @@ def test_nothing_of_the_sample_or_of_an_unknown_library_is_kept(
     (data / "dataset.json").unlink()
     if identity:
         (data / "dataset.json").write_text(json.dumps(identity))
-    assert folder.carry_over(staging, data=data, name="My Music", track_ids={"a", "b"}) == ""
+    assert kept_labels.carry_over(staging, data=data, names={"My Music"}, track_ids={"a", "b"}) == ""
     assert texts(staging) == before
 
 
 def test_nothing_of_another_library_is_kept_and_it_is_said(data: Path, staging: Path) -> None:
     before = texts(staging)
-    said = folder.carry_over(staging, data=data, name="Yours", track_ids={"a", "b"})
+    said = kept_labels.carry_over(staging, data=data, names={"Yours"}, track_ids={"a", "b"})
     assert "none, as" in said
-    assert "again with --name 'My Music'." in said
+    assert "with --name 'My Music'." in said
     assert texts(staging) == before
 
 
 def test_a_first_import_has_nothing_to_keep(tmp_path: Path, staging: Path) -> None:
-    assert folder.carry_over(staging, data=tmp_path / "none", name="My Music", track_ids={"a"}) == ""
+    assert kept_labels.carry_over(staging, data=tmp_path / "none", names={"My Music"}, track_ids={"a"}) == ""
 
 
 def test_labels_that_cannot_be_read_stop_the_import_and_stay(source: Path, repository: Path) -> None:

@@ -334,6 +334,24 @@ def test_ingest_writes_the_whole_data_folder(
     assert (repository / "data.dvc").exists()
 
 
+def test_gtzan_taken_in_again_keeps_its_labels(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, index: pd.DataFrame
+) -> None:
+    facts = index.assign(bytes="0", artist="A", title="T", artist_source="sturm2012")
+    facts[list(library.INDEX_COLUMNS)].to_csv(tmp_path / "index.csv", index=False)
+    monkeypatch.setattr(gtzan, "INDEX", tmp_path / "index.csv")
+    source = write_tracks(tmp_path / "in")
+    labels = repository / "data/mood_labels.csv"
+    gtzan.ingest(source, data=repository / "data")
+    given = "jazz.00000,Other,ann,2024-03-05T14:00:00Z\n"
+    with labels.open("a") as stream:
+        stream.write(given)
+    monkeypatch.setattr(gtzan, "TRACKS_IN_ALL", 4)  # the library is complete now, and goes by another name
+    gtzan.ingest(source, data=repository / "data")
+    assert library.read_dataset(repository / "data")["name"] == "gtzan"
+    assert labels.read_text() == ",".join(library.LABEL_COLUMNS) + "\n" + given
+
+
 def test_fetch_raises_what_pooch_understands(tmp_path: Path) -> None:
     with pytest.raises(requests.RequestException):
         gtzan.fetch("http://127.0.0.1:1/x", str(tmp_path / "out"), None, part=tmp_path / "x.part")
