@@ -18,7 +18,7 @@ from pipeline.errors import run_main
 
 TMP: Final = Path(".dvc/tmp")
 BUSY: Final = "rwlock"  # which files are being read and written, and by which processes
-_CONFLICT: Final = b"<<<<<<< "
+_CONFLICT: Final = "<<<<<<< "
 
 
 def repair(root: Path = Path()) -> list[str]:
@@ -57,17 +57,19 @@ def _mend(root: Path) -> Iterator[str]:
         yield f"{busy.relative_to(root)}: half written by a DVC that was killed; removed."
     for name, is_whole in (("dvc.lock", _is_lock), ("data.dvc", _is_pointer)):
         path = root / name
-        if path.exists() and not is_whole(path) and _CONFLICT not in path.read_bytes():
-            shutil.copyfile(path, root / TMP / f"{name}.part")
-            committed = _committed(path)
-            if committed:
-                files.write_text(path, committed)
-            else:
-                path.unlink()
-            put = (
-                "the committed one is in its place" if committed else "no commit has it: DVC makes a new one"
-            )
-            yield f"{name}: half written by a DVC that was killed; {put}."
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not path.exists() or is_whole(text) or _CONFLICT in text:
+            continue
+        committed = _committed(path)
+        if committed and not is_whole(committed):  # DVC's to say: it is of a later version, say
+            continue
+        shutil.copyfile(path, root / TMP / f"{name}.part")
+        if committed:
+            files.write_text(path, committed)
+        else:
+            path.unlink()
+        put = "the committed one is in its place" if committed else "no commit has it: DVC makes a new one"
+        yield f"{name}: half written by a DVC that was killed; {put}."
 
 
 def _is_json(path: Path) -> bool:
@@ -78,29 +80,32 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _is_lock(path: Path) -> bool:
+def _is_lock(text: str) -> bool:
     """Return whether DVC can read a ``dvc.lock``; whole lines, since of an MD5 DVC would take a part, too."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-
-    return path.read_bytes().endswith(b"\n") and bool(_load(path, COMPILED_LOCKFILE_SCHEMA))
-
-
-def _is_pointer(path: Path) -> bool:
-    """Return whether a ``.dvc`` file is whole: it ends with the path of what it versions."""
-    from dvc.schema import COMPILED_SINGLE_STAGE_SCHEMA
-
-    outs = (_load(path, COMPILED_SINGLE_STAGE_SCHEMA) or {}).get("outs") or [{}]
-    return outs[0].get("path") == path.stem
-
-
-def _load(path: Path, schema: Any) -> Any:
-    """Return a YAML file's content; nothing if it is broken or not what ``schema`` says."""
-    from ruamel.yaml import YAML, YAMLError
     from voluptuous import Invalid
 
     try:
-        return schema(YAML(typ="safe").load(path.read_bytes()))
-    except (YAMLError, Invalid, ValueError):
+        return text.endswith("\n") and bool(COMPILED_LOCKFILE_SCHEMA(_load(text)))
+    except Invalid:
+        return False
+
+
+def _is_pointer(text: str) -> bool:
+    """Return whether ``data.dvc`` is whole: it ends with the path of what it versions."""
+    match _load(text):
+        case {"outs": [{"path": "data"}]}:
+            return True
+    return False
+
+
+def _load(text: str) -> Any:
+    """Return what YAML holds; nothing if it is broken."""
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError):
         return None
 
 

@@ -168,6 +168,17 @@ def test_a_conflict_of_git_is_left_to_its_user(root: Path) -> None:
     assert (root / "dvc.lock").read_text() == conflict
 
 
+def test_what_another_version_of_dvc_has_written_is_left_to_dvc(root: Path) -> None:
+    text = (root / "dvc.lock").read_text().replace("2.0", "9.0")
+    (root / "dvc.lock").write_text(text)
+    commit(root)
+    (root / "dvc.lock").write_text(text + "more: true\n")
+    (root / "data.dvc").write_text("more: true\n" + (root / "data.dvc").read_text())
+    before = texts(root)
+    assert repair(root) == []
+    assert texts(root) == before
+
+
 @pytest.mark.parametrize("lock", ["lock", f"{BUSY}.lock"])
 def test_nothing_is_touched_while_dvc_runs(root: Path, lock: str) -> None:
     (root / TMP / BUSY).write_text("")

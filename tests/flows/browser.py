@@ -18,6 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as NotShown
 
 PATIENCE_MS = 90_000  # with two busy cores a page takes a while
+DECLARED = ("At 03:00 AM, only on Monday", "At 01:00 AM every day")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -57,10 +58,10 @@ def turn_to(opened: Page, tab: str, content: str) -> None:
     raise AssertionError(f"{opened.url}: the tab {tab} does not show {content}")
 
 
-def deployments(opened: Page, prefect: str) -> None:
+def deployments(opened: Page, prefect: str, schedules: tuple[str, ...] = DECLARED) -> None:
     """Show the deployments with their schedules; where there is no room for one it is there but hidden."""
     opened.goto(f"{prefect}/deployments")
-    for shown in ("At 03:00 AM, only on Monday", "At 01:00 AM every day"):
+    for shown in schedules:
         opened.get_by_text(shown).first.wait_for(state="attached")
 
 

@@ -26,8 +26,9 @@ T = TypeVar("T")
 NEEDED_BY_SUPERVISOR = ("CMG_BIN", "CMG_FLOWS")
 _PAGE = 200
 # The stacks' own schedules run half a day from now: none of them disturbs a test.
-NIGHTLY = f"0 {(time.gmtime().tm_hour + 12) % 24} * * *"
-WEEKLY = f"0 {(time.gmtime().tm_hour + 12) % 24} * * 1"
+HOUR = (time.gmtime().tm_hour + 12) % 24
+NIGHTLY = f"0 {HOUR} * * *"
+WEEKLY = f"0 {HOUR} * * 1"
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import platform
@@ -21,7 +22,7 @@ import requests
 
 from tests import project as projects
 from tests.flows import browser, postgres
-from tests.flows.stack import NIGHTLY, WEEKLY, Stack, eventually, wait_until
+from tests.flows.stack import HOUR, NIGHTLY, WEEKLY, Stack, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -579,6 +580,7 @@ def test_a_browser_shows_schedule_graph_artifacts_comparison_and_champion(stack:
     prefect = stack.api.removesuffix("/api")
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
     run = max(stack.post("/flow_runs/filter", rule), key=lambda one: one["total_run_time"])["id"]
+    hour = datetime.time(HOUR).strftime("%I:00 %p")
     models = browser.models(stack.mlflow, ["2"])
     assert len(models) >= 2
     (metrics,) = stack.post(
@@ -586,7 +588,7 @@ def test_a_browser_shows_schedule_graph_artifacts_comparison_and_champion(stack:
         {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": ["metrics"]}}},
     )
     with browser.page() as opened:
-        browser.deployments(opened, prefect)
+        browser.deployments(opened, prefect, (f"At {hour}, only on Monday", f"At {hour} every day"))
         browser.next_run(opened, prefect, stack.deployment("weekly")["id"])
         browser.flow_run(opened, prefect, run)
         browser.artifacts(opened, prefect, run)
