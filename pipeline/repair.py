@@ -57,7 +57,7 @@ def _mend(root: Path) -> Iterator[str]:
         yield f"{busy.relative_to(root)}: half written by a DVC that was killed; removed."
     for name, is_whole in (("dvc.lock", _is_lock), ("data.dvc", _is_pointer)):
         path = root / name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         if not path.exists() or is_whole(text) or _CONFLICT in text:
             continue
         committed = _committed(path)

@@ -312,12 +312,16 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
         gtzan.ingest(tmp_path / "none", data=tmp_path / "data")
 
 
-def test_ingest_writes_the_whole_data_folder(
-    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, index: pd.DataFrame
-) -> None:
+@pytest.fixture
+def own_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: pd.DataFrame) -> None:
+    """Take GTZAN for the four tracks of ``index``."""
     facts = index.assign(bytes="0", artist="A", title="T", artist_source="sturm2012")
     facts[list(library.INDEX_COLUMNS)].to_csv(tmp_path / "index.csv", index=False)
     monkeypatch.setattr(gtzan, "INDEX", tmp_path / "index.csv")
+
+
+@pytest.mark.usefixtures("own_index")
+def test_ingest_writes_the_whole_data_folder(tmp_path: Path, repository: Path) -> None:
     source = write_tracks(tmp_path / "in", rock_00000=b"damaged")
     (source / "jazz/jazz.00001.au").unlink()
     data = repository / "data"
@@ -334,12 +338,10 @@ def test_ingest_writes_the_whole_data_folder(
     assert (repository / "data.dvc").exists()
 
 
+@pytest.mark.usefixtures("own_index")
 def test_gtzan_taken_in_again_keeps_its_labels(
-    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, index: pd.DataFrame
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = index.assign(bytes="0", artist="A", title="T", artist_source="sturm2012")
-    facts[list(library.INDEX_COLUMNS)].to_csv(tmp_path / "index.csv", index=False)
-    monkeypatch.setattr(gtzan, "INDEX", tmp_path / "index.csv")
     source = write_tracks(tmp_path / "in")
     labels = repository / "data/mood_labels.csv"
     gtzan.ingest(source, data=repository / "data")
