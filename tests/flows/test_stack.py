@@ -422,7 +422,11 @@ def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -
     assert (
         stack.python(STATUSES.format(name=stack.get(f"/flow_runs/{run}")["name"])).split() == ["KILLED"] * 2
     )
-    stack.ended(stack.retrain())
+    (stack.project.root / ".dvc/tmp/rwlock").write_text("{")  # as if DVC had been killed while it wrote
+    following = stack.retrain()
+    stack.ended(following)
+    mended = ".dvc/tmp/rwlock: half written"
+    assert mended in eventually(lambda: stack.run_logs(following), lambda seen: mended in seen)
 
 
 TIMED_OUT = """
