@@ -18,9 +18,10 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline import audio, backend, catalog, files, logmel, models, params, spectrogram
+from pipeline import backend, catalog, files, models, params, spectrogram
 from pipeline.errors import run_main
-from pipeline.normalise import Normaliser
+from pipeline.inference import audio, logmel
+from pipeline.inference.normalise import Normaliser
 
 ROUNDS: Final = 5
 CLIPS: Final = 30
@@ -123,7 +124,7 @@ def _compiled():  # type: ignore[no-untyped-def]  # keras is imported late
 
 def bench_inference() -> None:
     """Classify slices by CNN-64: TensorFlow's predict and the served ONNX graph."""
-    from serving.classifier import Network
+    from pipeline.inference.network import Network
 
     backend.prepare(seed=0)
     model = models.build("cnn64", SPEC.shape, 10)

@@ -19,21 +19,11 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pipeline import (
-    audio,
-    catalog,
-    labels,
-    logmel,
-    params,
-    promote,
-    register,
-    spectrogram,
-    templates,
-    tracking,
-)
+from pipeline import catalog, labels, params, promote, register, spectrogram, templates, tracking
 from pipeline.agreement import records
 from pipeline.errors import ParamsError, run_main
 from pipeline.files import write_csv, write_text
+from pipeline.inference import audio, logmel
 from pipeline.taxonomy import canonical_mood
 
 FILE: Final = Path("label_next/tracks.csv")
@@ -211,7 +201,7 @@ def _features(track_id: str, path: Path, spec: logmel.LogMel, *, cached: bool) -
 
 
 def champion() -> Any | None:
-    """Return the `serving.classifier.Network` of the registry's mood champion; None if there is none."""
+    """Return the `network.Network` of the registry's mood champion; None if there is none."""
     mlflow = tracking.configure()
     if promote.champion_of(mlflow.MlflowClient(), _TASK) is None:
         return None

@@ -18,9 +18,10 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pipeline import audio, catalog, crossvalidate, labels, models, params, templates
+from pipeline import catalog, crossvalidate, labels, models, params, templates
 from pipeline.errors import DataError, ParamsError, run_main
 from pipeline.files import read_json, replacing, write_csv, write_json, write_text
+from pipeline.inference import audio
 from pipeline.taxonomy import TASKS, canonical_mood
 
 FOLDER: Final = Path("label_audit")

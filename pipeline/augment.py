@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.audio import SAMPLE_RATE, fix_length
+from pipeline.inference.audio import SAMPLE_RATE, fix_length
 from pipeline.params import SpecParams
 
 # Part of the cache key: raise it when a change of this module changes the copies' numbers.

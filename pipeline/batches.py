@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline import augment, labels, spectrogram
 from pipeline.errors import DataError
-from pipeline.normalise import Normaliser
+from pipeline.inference.normalise import Normaliser
 from pipeline.params import TrainParams
 
 _MAX_CLASS_WEIGHT = 5.0  # a mood with one track must not steer the whole network

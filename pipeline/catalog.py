@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import audio, params
+from pipeline import params
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, sha256, write_csv, write_json
+from pipeline.inference import audio
+from pipeline.quality import measures
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.sources import library
 
@@ -47,7 +49,7 @@ COLUMNS: Final = (
 )
 
 _INDEX_COLUMNS: Final = ("track_id", "artist", "title", "exact_duplicate_of", "filtered_split")
-_UNREADABLE: Final = audio.Measures(
+_UNREADABLE: Final = measures.Measures(
     seconds=0.0, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
 )
 _DIGITS: Final = 6  # of seconds and levels: platforms agree on that many
@@ -74,19 +76,19 @@ def find_audio(root: Path) -> list[Path]:
 
 def describe(path: Path) -> dict[str, Any]:
     """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``."""
-    measures, error, content = _UNREADABLE, "", ""
+    measured, error, content = _UNREADABLE, "", ""
     try:
         content = sha256(path)
-        measures = audio.measure(audio.decode(path))
+        measured = measures.measure(audio.decode(path))
     except (DataError, OSError) as fault:
         error = str(fault)
-    facts = asdict(measures)
+    facts = asdict(measured)
     return {
         "track_id": path.stem,
         "genre": path.parent.name,
         "path": path.as_posix(),
-        "seconds": round(measures.seconds, _DIGITS),
-        "n_slices": audio.n_slices(measures.seconds) if not error else 0,
+        "seconds": round(measured.seconds, _DIGITS),
+        "n_slices": audio.n_slices(measured.seconds) if not error else 0,
         "sample_rate": facts.pop("rate"),
         **{name: round(facts[name], _DIGITS) for name in ("channels", "peak", "rms", "clipped", "nonfinite")},
         "sha256": content,

@@ -7,20 +7,25 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from pipeline.inference.errors import CmgError, DataError
+
+__all__ = [
+    "EXIT_TRY_LATER",
+    "EXIT_USER_ERROR",
+    "CmgError",
+    "DataError",
+    "ParamsError",
+    "QualityError",
+    "UnavailableError",
+    "run_main",
+]
+
 EXIT_USER_ERROR = 2
 EXIT_TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 
 
-class CmgError(Exception):
-    """Say what was expected, what came, where, and what to do about it."""
-
-
 class ParamsError(CmgError):
     """A key of ``params.yaml`` is unknown, missing, mistyped or out of range."""
-
-
-class DataError(CmgError):
-    """The data on disk is not what the contract promises."""
 
 
 class QualityError(DataError):

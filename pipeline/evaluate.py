@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline import backend, labels, models, params, plots, scores, split, tracking, train
 from pipeline.errors import run_main
 from pipeline.files import write_csv, write_json
-from pipeline.normalise import Normaliser
+from pipeline.inference.normalise import Normaliser
 from pipeline.taxonomy import TASKS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from pipeline.audio import SAMPLE_RATE
+from pipeline.inference.audio import SAMPLE_RATE
 from pipeline.plots import new_figure
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline import audio, backend, evaluate, params, promotion, tracking, train
+from pipeline import backend, evaluate, params, promotion, tracking, train
 from pipeline.errors import DataError, run_main
 from pipeline.files import read_json, write_json
+from pipeline.inference import audio
 from pipeline.promotion import Candidate
 
 _ONNX_TOLERANCE: Final = 1e-4  # in probability; measured differences are below 1e-6

@@ -19,9 +19,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from pipeline import audio, augment, catalog, logmel, params
+from pipeline import augment, catalog, params
 from pipeline.errors import DataError, run_main
 from pipeline.files import replacing, write_array, write_json
+from pipeline.inference import audio, logmel
 
 FEATURES: Final = Path("artifacts/features")
 COPIES: Final = Path("artifacts/copies")

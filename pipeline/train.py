@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from pipeline import backend, catalog, labels, models, normalise, params, spectrogram, split, tracking
+from pipeline import backend, catalog, labels, models, params, spectrogram, split, tracking
 from pipeline.errors import DataError, ParamsError, run_main
 from pipeline.files import read_json, replacing, sha256, write_csv, write_json
+from pipeline.inference import normalise
 from pipeline.taxonomy import TASKS
+from pipeline.training.normaliser import fit as fit_to
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +75,7 @@ def fit_normaliser(rows: Rows, kind: normalise.Kind) -> normalise.Normaliser:
         spectrogram.load(track_id)[np.sort(part.to_numpy())]
         for track_id, part in whole.groupby("track_id", sort=True)["slice"]
     )
-    return normalise.fit(kind, clips)
+    return fit_to(kind, clips)
 
 
 def _callbacks(schedule: params.ModelParams, *, log: bool) -> list[Any]:

@@ -15,48 +15,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from pipeline import audio, logmel
-from pipeline.errors import DataError
-from pipeline.normalise import Normaliser
-
-
-class Network:
-    """An ONNX graph with its card: audio bytes to probabilities.
-
-    Parameters
-    ----------
-    graph
-        The ``.onnx`` file.
-    card
-        Classes, normaliser and spectrogram, as the stage ``train`` writes them.
-    """
-
-    def __init__(self, graph: Path, card: dict[str, Any]) -> None:
-        import onnxruntime
-
-        self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
-        self.classes: list[str] = card["classes"]
-        self.spec = logmel.LogMel(**card["spectrogram"])
-        self.normaliser = Normaliser.from_dict(card["normaliser"])
-
-    def of_features(self, features: np.ndarray) -> np.ndarray:
-        """Return float32 (n_slices, n_classes) for stored features, float16 (n_slices, n_mels, frames)."""
-        inputs = self.normaliser(features)[..., None]
-        return self.session.run(None, {self.input: inputs})[0]
-
-    def of_audio(self, encoded: bytes) -> np.ndarray:
-        """Return float32 (n_slices, n_classes) for an audio file's content.
-
-        Raises
-        ------
-        DataError
-            The content is no audio, or has samples that are not finite.
-        """
-        if not isinstance(encoded, bytes | bytearray):
-            raise DataError(f"expected an audio file's bytes, received {type(encoded).__name__}")
-        samples = audio.mono(audio.decode(encoded))
-        return self.of_features(logmel.features(audio.slices(samples), self.spec))
+from pipeline.inference.network import Network
 
 
 class Classifier(PythonModel):

@@ -20,12 +20,10 @@ from hypothesis import strategies as st
 
 from pipeline import (
     acquire,
-    audio,
     backend,
     catalog,
     evaluate,
     files,
-    logmel,
     models,
     params,
     promote,
@@ -34,8 +32,9 @@ from pipeline import (
     train,
 )
 from pipeline.errors import ParamsError
+from pipeline.inference import audio, logmel
+from pipeline.inference.normalise import Normaliser
 from pipeline.intake import formats
-from pipeline.normalise import Normaliser
 from pipeline.taxonomy import MOODS
 from tests.conftest import ROOT
 

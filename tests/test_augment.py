@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import augment
-from pipeline.audio import SAMPLE_RATE, SLICE_SAMPLES
+from pipeline.inference.audio import SAMPLE_RATE, SLICE_SAMPLES
 from pipeline.params import SpecParams
 
 TIME = np.arange(SLICE_SAMPLES) / SAMPLE_RATE

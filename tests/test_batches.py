@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import files, params, spectrogram
 from pipeline.errors import DataError
-from pipeline.normalise import Normaliser
+from pipeline.inference.normalise import Normaliser
 
 if TYPE_CHECKING:
     from pipeline.batches import Batches, Rows, TrainBatches

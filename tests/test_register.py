@@ -16,7 +16,7 @@ import soundfile
 
 from pipeline import backend, catalog, evaluate, files, models, params, promote, register, tracking, train
 from pipeline.errors import CmgError, UnavailableError
-from pipeline.normalise import Normaliser
+from pipeline.inference.normalise import Normaliser
 from tests.conftest import ROOT
 from tests.flows import postgres
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipeline import audio, files, logmel, spectrogram
+from pipeline import files, spectrogram
 from pipeline.errors import DataError
-from pipeline.logmel import LogMel
+from pipeline.inference import audio, logmel
+from pipeline.inference.logmel import LogMel
 
 if TYPE_CHECKING:
     from conftest import Library

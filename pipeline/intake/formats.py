@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
 
-from pipeline import audio
 from pipeline.errors import DataError
+from pipeline.inference import audio
 from pipeline.quality import intake as checks
 from pipeline.quality import labels as store_checks
 from pipeline.taxonomy import canonical_mood

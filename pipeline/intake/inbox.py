@@ -22,8 +22,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import acquire, audio, catalog, files
+from pipeline import acquire, catalog, files
 from pipeline.errors import DataError
+from pipeline.inference import audio
 from pipeline.intake import formats, journal, store
 from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipeline import audio, backend, files, logmel, models
+from pipeline import backend, files, models
 from pipeline.errors import DataError
-from pipeline.normalise import Normaliser
+from pipeline.inference import audio, logmel
+from pipeline.inference.normalise import Normaliser
 
 CLASSES = ["a", "b", "c"]
 CARD = {

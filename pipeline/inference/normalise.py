@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 
 Kind = Literal["l2", "standard"]
 
-_EPSILON = 1e-6  # dB; a band that never changes is left at zero
+_EPSILON = 1e-6  # dB
 
 
 @dataclass(frozen=True)
@@ -47,28 +46,3 @@ class Normaliser:
     def from_dict(cls, values: dict[str, Any]) -> Normaliser:
         """Undo `as_dict`."""
         return cls(values["kind"], tuple(values["mean"]), tuple(values["std"]))
-
-
-def fit(kind: Kind, clips: Iterable[np.ndarray]) -> Normaliser:
-    """Fit on the training part only, one clip in memory at a time.
-
-    Parameters
-    ----------
-    kind
-        ``"l2"`` needs no fitting.
-    clips
-        Arrays (n_slices, n_mels, frames) in dB.
-    """
-    if kind == "l2":
-        return Normaliser("l2")
-    count = 0
-    total = squares = np.zeros(1)  # (1,), then (n_mels,)
-    for clip in clips:
-        values = clip.astype(np.float64)
-        count += values.shape[0] * values.shape[2]
-        total = total + values.sum(axis=(0, 2))
-        squares = squares + np.square(values).sum(axis=(0, 2))
-    mean = total / count
-    variance = squares / count - np.square(mean)
-    std = np.sqrt(np.where(variance > _EPSILON, variance, 1.0))  # 1 dB: later changes stay in proportion
-    return Normaliser("standard", tuple(mean.tolist()), tuple(std.tolist()))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from pipeline.audio import SAMPLE_RATE, SLICE_SAMPLES, slices
-from pipeline.logmel import LogMel, features, logmel, mel_power, quantise
+from pipeline.inference.audio import SAMPLE_RATE, SLICE_SAMPLES, slices
+from pipeline.inference.logmel import LogMel, features, logmel, mel_power, quantise
 
 N = SLICE_SAMPLES
 TIME = np.arange(N) / SAMPLE_RATE

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.normalise import Kind, Normaliser, fit
+from pipeline.inference.normalise import Kind, Normaliser
+from pipeline.training.normaliser import fit
 
 KINDS: tuple[Kind, ...] = ("l2", "standard")
 

@@ -1,4 +1,4 @@
-"""Decode audio, measure it, and cut it into slices."""
+"""Decode audio, mix and resample it, and cut it into slices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Final
 import numpy as np
 import soundfile
 
-from pipeline.errors import DataError
+from .errors import DataError
 
 SAMPLE_RATE: Final = 22_050  # Hz, GTZAN's
 SLICE_SAMPLES: Final = 220_598  # a third of GTZAN's usual 661 794 samples, about 10 s
 SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 
-_FULL_SCALE: Final = 32_767 / 32_768  # the largest 16-bit sample
 _LOUDEST: Final = 1e4  # times full scale; beyond it a float file is damaged, and float32 power overflows
 _RATES: Final = (1_000, 768_000)  # Hz; a header outside it would make resampling take gigabytes
 
@@ -27,33 +26,6 @@ class Clip:
 
     samples: np.ndarray
     rate: int
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What the audio checks look at.
-
-    Parameters
-    ----------
-    seconds
-        Length.
-    rate, channels
-        As stored in the file.
-    peak, rms
-        Linear, 1.0 is full scale; rms is over all channels.
-    clipped
-        Share of samples at full scale, 0 to 1.
-    nonfinite
-        Number of NaN and infinite samples.
-    """
-
-    seconds: float
-    rate: int
-    channels: int
-    peak: float
-    rms: float
-    clipped: float
-    nonfinite: int
 
 
 def decode(source: Path | bytes) -> Clip:
@@ -83,23 +55,7 @@ def _reason(error: Exception) -> str:
     return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
 
 
-def measure(clip: Clip) -> Measures:
-    """Measure a clip; samples that are not finite, or absurdly large, count as silence in peak and rms."""
-    finite = _sound(clip.samples)
-    samples = np.where(finite, clip.samples, 0.0)
-    peaks = np.abs(samples)
-    return Measures(
-        seconds=len(samples) / clip.rate,
-        rate=clip.rate,
-        channels=samples.shape[1],
-        peak=float(peaks.max()),
-        rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
-        clipped=float(np.mean(peaks >= _FULL_SCALE)),
-        nonfinite=int(np.size(finite) - np.count_nonzero(finite)),
-    )
-
-
-def _sound(samples: np.ndarray) -> np.ndarray:
+def is_possible(samples: np.ndarray) -> np.ndarray:
     """Return True for each sample that is a number of possible size."""
     return np.abs(samples) <= _LOUDEST  # false for NaN
 
@@ -117,7 +73,7 @@ def mono(clip: Clip) -> np.ndarray:
     DataError
         A sample is NaN or infinite.
     """
-    if not _sound(clip.samples).all():
+    if not is_possible(clip.samples).all():
         raise DataError(
             f"expected finite samples, at most {_LOUDEST:g} x full scale, received NaN, infinity or larger"
         )

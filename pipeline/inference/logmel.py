@@ -10,7 +10,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pipeline.audio import SAMPLE_RATE, SLICE_SAMPLES
+from .audio import SAMPLE_RATE, SLICE_SAMPLES
 
 # Part of the cache key: raise it when a change of this module changes its numbers.
 VERSION: Final = 1
@@ -127,7 +127,7 @@ def features(slices: np.ndarray, spec: LogMel) -> np.ndarray:
     Parameters
     ----------
     slices
-        float32 (n_slices, 220598), from `pipeline.audio.slices`.
+        float32 (n_slices, 220598), from `pipeline.inference.audio.slices`.
     spec
         Window, hop and bands.
 

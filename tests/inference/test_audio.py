@@ -12,8 +12,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import audio
 from pipeline.errors import DataError
+from pipeline.inference import audio
+from pipeline.quality.measures import measure
 
 RATE = audio.SAMPLE_RATE
 
@@ -68,7 +69,7 @@ def test_lossy_formats_keep_the_tone(form: str, rate: int) -> None:
     assert clip.rate == rate
     assert abs(len(clip.samples) - rate) < 3000  # the codecs pad to whole frames
     assert peak_hertz(clip.samples[:, 0], rate) == pytest.approx(440, abs=1)
-    assert audio.measure(clip).rms == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    assert measure(clip).rms == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
 
 
 def test_a_path_and_its_content_decode_alike(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_any_damage_gives_a_clip_or_a_clear_error(whole: bytes, at: int, byte: i
 @pytest.mark.parametrize("level", [1.0, 0.5, 0.01])
 @pytest.mark.parametrize("rate", [8000, 22_050, 48_000])
 def test_measures_of_a_sine(level: float, rate: int) -> None:
-    measures = audio.measure(audio.Clip(tone(100, rate=rate, level=level)[:, None], rate))
+    measures = measure(audio.Clip(tone(100, rate=rate, level=level)[:, None], rate))
     assert measures.seconds == 1.0
     assert (measures.rate, measures.channels, measures.nonfinite) == (rate, 1, 0)
     assert measures.peak == pytest.approx(level, rel=1e-3)
@@ -154,7 +155,7 @@ def test_measures_of_a_sine(level: float, rate: int) -> None:
 
 def test_rms_is_over_all_channels() -> None:
     samples = np.stack([np.full(10, 0.6), np.full(10, -0.8)], axis=1).astype(np.float32)
-    measures = audio.measure(audio.Clip(samples, 10))
+    measures = measure(audio.Clip(samples, 10))
     assert measures.rms == pytest.approx(np.sqrt((0.36 + 0.64) / 2))
     assert (measures.peak, measures.channels, measures.seconds) == (pytest.approx(0.8), 2, 1.0)
 
@@ -164,20 +165,20 @@ def test_rms_is_over_all_channels() -> None:
 def test_the_share_of_clipped_samples(full: int, share: float, value: float) -> None:
     samples = np.full((100, 1), 32_766 / 32_768, np.float32)
     samples[:full] = value
-    assert audio.measure(audio.Clip(samples, RATE)).clipped == pytest.approx(share)
+    assert measure(audio.Clip(samples, RATE)).clipped == pytest.approx(share)
 
 
 def test_samples_that_are_not_finite_are_counted_and_taken_for_silence() -> None:
     samples = np.full((100, 2), 0.5, np.float32)
     samples[3, 0], samples[4, 1], samples[5, 0] = np.nan, np.inf, -np.inf
-    measures = audio.measure(audio.Clip(samples, RATE))
+    measures = measure(audio.Clip(samples, RATE))
     assert measures.nonfinite == 3
     assert measures.peak == 0.5
     assert measures.rms == pytest.approx(0.5 * np.sqrt(197 / 200))
 
 
 def test_silence_measures_zero() -> None:
-    measures = audio.measure(audio.Clip(np.zeros((100, 1), np.float32), RATE))
+    measures = measure(audio.Clip(np.zeros((100, 1), np.float32), RATE))
     assert (measures.peak, measures.rms, measures.clipped) == (0.0, 0.0, 0.0)
 
 
@@ -266,6 +267,6 @@ def test_impossible_sample_rate_is_refused(rate: int) -> None:
 
 def test_absurdly_large_samples_count_as_not_finite() -> None:
     clip = audio.Clip(np.full((100, 1), 1e25, np.float32), 22_050)
-    assert audio.measure(clip).nonfinite == 100
+    assert measure(clip).nonfinite == 100
     with pytest.raises(DataError, match="infinity or larger"):
         audio.mono(clip)

@@ -1,0 +1,1 @@
+"""Networks, and how they learn: models, batches, augmentation, fitting, folds, scores."""
