@@ -45,8 +45,8 @@ preset: setup
 
 # After `dvc pull` the stages have nothing to do, but a new registry is empty: fill it.
 registry: setup
-	$(BIN)/python -m pipeline.register
-	$(BIN)/python -m pipeline.promote
+	$(BIN)/python -m pipeline.stages.register
+	$(BIN)/python -m pipeline.stages.promote
 
 # Prefect server and UI, scheduled and on-demand retrains, MLflow, report and Data Docs; Ctrl-C stops all of it.
 # make up DETACH=1 runs them in the background until make down.

@@ -18,10 +18,13 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline import backend, catalog, files, models, params, spectrogram
+from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.inference import audio, logmel
 from pipeline.inference.normalise import Normaliser
+from pipeline.tables.audio_files import AUDIO
+from pipeline.tables.features import features_path
+from pipeline.training import backend, models
 
 ROUNDS: Final = 5
 CLIPS: Final = 30
@@ -44,7 +47,7 @@ def medians(*runs: Callable[[], object]) -> list[float]:
 
 def load_clips() -> list[np.ndarray]:
     """Return float32 clips (n_samples,) of about 30 s."""
-    paths = sorted(path for path in catalog.AUDIO.glob("*/*") if path.suffix in audio.SUFFIXES)[:CLIPS]
+    paths = sorted(path for path in AUDIO.glob("*/*") if path.suffix in audio.SUFFIXES)[:CLIPS]
     if paths:
         return [audio.mono(audio.decode(path)) for path in paths]
     rng = np.random.default_rng(0)
@@ -84,7 +87,7 @@ def bench_features() -> None:
 def bench_training() -> None:
     """Train CNN-64 for one pass over ROWS rows: arrays in memory by bare Keras, and ours from files."""
     backend.prepare(seed=0)
-    from pipeline.batches import Rows, TrainBatches
+    from pipeline.training.batches import Rows, TrainBatches
 
     settings = params.read().train.model_copy(
         update={"augment": "none", "slices_per_track": None, "batch_size": BATCH}
@@ -100,7 +103,7 @@ def bench_training() -> None:
         os.chdir(folder)
         try:
             for name, clip in zip(names, clips, strict=True):
-                files.write_array(spectrogram.path_of(name), clip)
+                files.write_array(features_path(name), clip)
             batches = TrainBatches(
                 Rows(names, zeros, zeros, targets, ones), normaliser, settings, seed=0, workers=2
             )

@@ -24,10 +24,11 @@ from typing import Final, NoReturn
 import numpy as np
 import pandas as pd
 
-from pipeline import catalog, params
+from pipeline import params
 from pipeline.errors import run_main
-from pipeline.intake import inbox
+from pipeline.labelling import inbox
 from pipeline.sources import library
+from pipeline.tables.audio_files import AUDIO
 from pipeline.taxonomy import MOODS
 
 BATCHES: Final = 10
@@ -121,9 +122,9 @@ def project(track_ids: list[str]) -> Iterator[None]:
         try:
             Path("params.yaml").write_bytes(settings)
             for genre in {_genre(track_id) for track_id in track_ids}:
-                (catalog.AUDIO / genre).mkdir(parents=True)
+                (AUDIO / genre).mkdir(parents=True)
             for track_id in track_ids:
-                (catalog.AUDIO / _genre(track_id) / f"{track_id}.ogg").touch()
+                (AUDIO / _genre(track_id) / f"{track_id}.ogg").touch()
             library.write_labels(library.DATA, None)
             Path("inbox/labels").mkdir(parents=True)
             yield
@@ -257,7 +258,7 @@ def print_tally(tally: Tally, *, n_rows: int, seconds: float) -> None:
 
 def print_agreement(store: pd.DataFrame) -> None:
     """Print Krippendorff's alpha, overall and by mood, and the annotators; those with few labels together."""
-    from pipeline import agreement
+    from pipeline.labelling import agreement
 
     found = agreement.report(store)
     print(f"alpha {found.alpha:.4f}, {found.n_annotators} annotators, {found.n_labels} labels")

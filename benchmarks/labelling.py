@@ -5,8 +5,8 @@ annotators of known reliability, and says how much of the disagreement in a file
 method keeps. The others work on the library of ``data/`` and need the outputs of ``dvc repro``:
 ``python -m benchmarks.labelling audit`` flips a tenth of the labels in a copy, cross-validates LeNet-5
 and counts the flipped ones among the first of the list; ``python -m benchmarks.labelling next`` lets a
-light model learn from tracks chosen by `pipeline.acquire` and from as many random ones. The first two exit
-with 1 if their bar is missed.
+light model learn from tracks chosen by `next_tracks` and from as many random ones. The first two exit with 1
+if their bar is missed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ from typing import Final, NoReturn
 import numpy as np
 import pandas as pd
 
-from pipeline import acquire, aggregation, audit, catalog, crossvalidate, files, labels, params, spectrogram
+from pipeline import files, params
 from pipeline.errors import run_main
+from pipeline.labelling import aggregation, audit, next_tracks
 from pipeline.sources import library
+from pipeline.stages import labels
+from pipeline.tables.features import load_features
+from pipeline.tables.labels import classes_of, labels_path, read_labels
+from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import TASKS, canonical_mood
+from pipeline.training import crossvalidate
 
 FLIPPED: Final = 0.1
 FOLDS: Final = 5
@@ -41,12 +47,12 @@ BARS: Final = {  # what is expected, and what to do otherwise
     "aggregation": (
         "Dawid–Skene above the majority where reliability differs, soft labels that sum to 1, and share to "
         "keep the annotations' disagreement",
-        "Mend pipeline/aggregation.py, then run this again.",
+        "Mend pipeline/labelling/aggregation.py, then run this again.",
     ),
     "audit": (
         f"precision >= {LEAST_LIFT} x chance",
         "Look whether lenet5 beats the most frequent class here (`cmg labels audit` says so); "
-        "if it does, mend pipeline/audit.py.",
+        "if it does, mend pipeline/labelling/audit.py.",
     ),
 }
 
@@ -154,7 +160,7 @@ def kept_shortfalls(soft: dict[params.Aggregation, np.ndarray], nats: float) -> 
 
 def flip(table: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, set[str]]:
     """Swap a tenth of the tracks' labels, with their shares, for another class; return which."""
-    out, classes = table.copy(), labels.classes_of(table)
+    out, classes = table.copy(), classes_of(table)
     where = rng.choice(len(table), round(FLIPPED * len(table)), replace=False)
     for row in where:
         old = out.at[row, "label"]
@@ -174,7 +180,7 @@ def copied() -> Iterator[None]:
         for name in ("data", "params.yaml", "artifacts/catalog", "artifacts/features"):
             (Path(folder) / name).symlink_to(home / name)
         for task in TASKS:
-            files.write_csv(Path(folder) / labels.path_of(task), labels.read(task))
+            files.write_csv(Path(folder) / labels_path(task), read_labels(task))
         os.chdir(folder)
         try:
             yield
@@ -187,7 +193,7 @@ def precision(
 ) -> tuple[float, int]:
     """Flip labels and audit them; return the share of flipped ones among as many first, and how many."""
     table, flipped = flip(true, rng)
-    files.write_csv(labels.path_of(task), table)
+    files.write_csv(labels_path(task), table)
     crossvalidate.crossvalidate(task, "lenet5", FOLDS, settings)
     first = audit.likely_errors(task).rows["track_id"].head(len(flipped))
     return float(first.isin(flipped).mean()), len(flipped)
@@ -197,7 +203,7 @@ def show_audit(seeds: int) -> list[str]:
     """Audit flipped labels; return where fewer of them come first than three times chance."""
     settings, wrong = params.read(), []
     with copied():
-        true = {task: labels.read(task) for task in settings.tasks}
+        true = {task: read_labels(task) for task in settings.tasks}
         for seed, task in itertools.product(range(seeds), settings.tasks):
             found, n = precision(task, true[task], np.random.default_rng(seed), settings)
             chance = n / len(true[task])
@@ -209,10 +215,10 @@ def show_audit(seeds: int) -> list[str]:
 
 
 def show_next(task: str, seeds: int) -> None:
-    table = labels.read(task)
-    artist = catalog.usable().set_index("track_id")["artist"][table["track_id"]].to_numpy()
-    raw = np.stack([acquire.statistics(np.array(spectrogram.load(one))) for one in table["track_id"]])
-    embedding, truth = acquire.standardise(raw), table["label"].to_numpy()
+    table = read_labels(task)
+    artist = usable_tracks().set_index("track_id")["artist"][table["track_id"]].to_numpy()
+    raw = np.stack([next_tracks.statistics(np.array(load_features(one))) for one in table["track_id"]])
+    embedding, truth = next_tracks.standardise(raw), table["label"].to_numpy()
     for known in KNOWN:
         scores = np.array([compare(embedding, truth, artist, known, seed) for seed in range(seeds)])
         gain = scores[:, 1] - scores[:, 0]
@@ -237,9 +243,9 @@ def compare(
     def fit(rows: np.ndarray) -> LogisticRegression:
         return LogisticRegression(C=0.05, max_iter=500).fit(embedding[rows], truth[rows])
 
-    uncertainty = acquire.entropy(fit(pool[labelled]).predict_proba(embedding[pool]))
-    worth = uncertainty * acquire.typicality(embedding[pool])
-    chosen, _ = acquire.choose(worth, embedding[pool], labelled, ASKED)
+    uncertainty = next_tracks.entropy(fit(pool[labelled]).predict_proba(embedding[pool]))
+    worth = uncertainty * next_tracks.typicality(embedding[pool])
+    chosen, _ = next_tracks.choose(worth, embedding[pool], labelled, ASKED)
     drawn = rng.choice(np.flatnonzero(~labelled), len(chosen), replace=False)
     first, second = (
         fit(np.concatenate([pool[labelled], pool[more]])).score(embedding[test], truth[test])

@@ -14,11 +14,11 @@ from flows import links
 from flows.stages import Outcome
 from pipeline import params
 from pipeline.errors import CmgError
-from pipeline.evaluate import metrics_path
 from pipeline.files import read_json
-from pipeline.promote import OUTCOME, sentence, serving
-from pipeline.register import model_name
-from pipeline.train import card_path
+from pipeline.stages.promote import OUTCOME, sentence, serving
+from pipeline.stages.register import model_name
+from pipeline.tables.metrics import metrics_path
+from pipeline.tables.trained_models import card_path
 
 _WIDTH: Final = 100  # characters
 _HEADER = (
@@ -40,7 +40,7 @@ def metrics_table(settings: params.Params, before: Mapping[str, dict[str, Any] |
     settings
         Which tasks and models.
     before
-        By task, the champion to compare with, as `pipeline.promote.facts_of` returns it.
+        By task, the champion to compare with, as `pipeline.stages.promote.facts_of` returns it.
     """
     rows = [_row(task, name, before.get(task)) for task in settings.tasks for name in settings.models]
     note = "Accuracy of whole tracks. Scores under different protocols or test tracks are not comparable."

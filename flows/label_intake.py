@@ -18,14 +18,16 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, State
 
 from flows import links, server
-from pipeline import catalog, evaluate, files, params
+from pipeline import files, params
 from pipeline.errors import run_main
-from pipeline.intake import inbox
-from pipeline.intake import store as intake_store
-from pipeline.intake.inbox import Intake
+from pipeline.labelling import inbox
+from pipeline.labelling import store as intake_store
+from pipeline.labelling.inbox import Intake
 from pipeline.quality import labels as store_checks
 from pipeline.quality.intake import SUITE
 from pipeline.sources import library
+from pipeline.tables.predictions import predictions_path
+from pipeline.tables.tracks import TRACKS, usable_tracks
 from pipeline.taxonomy import canonical_mood
 
 RETRAIN: Final = "retrain/on-demand"
@@ -109,7 +111,7 @@ def new_tracks() -> int:
     settings = params.read()
     with library.waiting_lock(library.CACHE / library.LOCK):
         labelled = library.DATA / library.LABELS_FILE
-        if "mood" not in settings.tasks or not labelled.exists() or not catalog.TRACKS.exists():
+        if "mood" not in settings.tasks or not labelled.exists() or not TRACKS.exists():
             return 0
         store = store_checks.read(labelled)
         known = store["mood"].map(canonical_mood).notna()
@@ -119,7 +121,7 @@ def new_tracks() -> int:
 
 def _teachable(settings: params.Params) -> set[str]:
     """Return the tracks that the stages take if they have a label."""
-    tracks = catalog.usable()
+    tracks = usable_tracks()
     if settings.split.protocol == "fault_filtered":
         tracks = tracks[tracks["filtered_split"] != ""]
     return set(tracks["track_id"])
@@ -130,7 +132,7 @@ def _learned(settings: params.Params) -> set[str]:
 
     `evaluate` writes them last: a retrain that failed before has learned nothing.
     """
-    paths = [evaluate.predictions_path("mood", model) for model in settings.models]
+    paths = [predictions_path("mood", model) for model in settings.models]
     if not all(path.exists() for path in paths):
         return set()
     return set.intersection(*(set(pd.read_csv(path, dtype=str)["track_id"]) for path in paths))

@@ -111,7 +111,7 @@ class CatalogParams(Section):
 
 
 class LabelsParams(Section):
-    """How annotations become labels, see ``pipeline.aggregation``; thresholds of their checks."""
+    """How annotations become labels, see ``pipeline.labelling.aggregation``; thresholds of their checks."""
 
     aggregation: Aggregation
     min_labels_per_class: NotNegative

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -250,3 +250,28 @@ def find_run(task: str, weights_sha256: str) -> str | None:
         output_format="list",
     )
     return found[0].info.run_id if found else None
+
+
+def card_tags(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the MLflow tags that a model's card gives."""
+    return {
+        "task": facts["task"],
+        "model": facts["model"],
+        "protocol": facts["protocol"],
+        "leaky": str(facts["leaky"]).lower(),
+        "optimistic": str(facts["optimistic"]).lower(),
+        "dataset": facts["dataset"]["name"],
+        "synthetic": str(facts["dataset"]["synthetic"]).lower(),
+    }
+
+
+def open_run(task: str, facts: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Reopen the MLflow run that made a model's weights.
+
+    Where the store has no such run (``dvc pull`` brought the weights) a new one is opened for them.
+    """
+    run_id = find_run(task, facts["weights_sha256"])
+    if run_id:
+        return resume(task, run_id)
+    tags = card_tags(facts) | {"weights_sha256": facts["weights_sha256"]}
+    return run(task, f"{task} · {facts['model']} · {facts['protocol']}", tags)

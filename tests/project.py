@@ -75,14 +75,14 @@ class Project:
 
     def stage(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one stage's module."""
-        return self.run(sys.executable, "-m", f"pipeline.{name}", *arguments, check=check)
+        return self.run(sys.executable, "-m", f"pipeline.stages.{name}", *arguments, check=check)
 
     def edit_params(self, changes: dict[str, Any]) -> None:
         """Overlay params.yaml."""
         preset = self.root / "change.yaml"
         with preset.open("w") as stream:
             YAML().dump(changes, stream)
-        self.stage("params", str(preset))
+        self.run(sys.executable, "-m", "pipeline.params", str(preset))
         preset.unlink()
 
     def read_json(self, path: str) -> Any:

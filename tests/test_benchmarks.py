@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import intake, labelling
-from pipeline import audit, catalog, files, labels, params
+from pipeline import files, params
 from pipeline.errors import run_main
+from pipeline.labelling import audit
+from pipeline.stages import catalog, labels
+from pipeline.tables.labels import classes_of, labels_path, read_labels
+from pipeline.tables.tracks import TRACKS
 from pipeline.taxonomy import MOODS
 from tests.conftest import Library
 
@@ -116,7 +120,7 @@ def test_aggregation_fails_when_the_majority_is_as_good(
     monkeypatch.setattr(labelling, "accuracy", lambda table, truth, method: 0.7)
     said = failure(capsys, labelling.main, "Dawid–Skene above the majority where reliability differs")
     assert "Received: reliability 0.2 to 0.9: dawid_skene 0.700, majority 0.700; reliability" in said
-    assert "three spammers: dawid_skene 0.700, majority 0.700. Mend pipeline/aggregation.py" in said
+    assert "three spammers: dawid_skene 0.700, majority 0.700. Mend pipeline/labelling/aggregation.py" in said
     assert "five of reliability 0.75" not in said, "equals have nothing to tell apart"
 
 
@@ -150,9 +154,9 @@ def test_confidence_is_no_loss_of_disagreement(ratings: Path) -> None:
 def flipping(library: Library, settings: params.Params, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Make the tiny library's labels; one of its twelve tracks is flipped."""
     tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
-    files.write_csv(catalog.TRACKS, tracks)
-    files.write_csv(labels.path_of("genre"), labels.genre_labels(tracks))
-    files.write_csv(labels.path_of("mood"), labels.build_moods(settings.labels)[0])
+    files.write_csv(TRACKS, tracks)
+    files.write_csv(labels_path("genre"), labels.genre_labels(tracks))
+    files.write_csv(labels_path("mood"), labels.build_moods(settings.labels)[0])
     monkeypatch.setattr("sys.argv", ["labelling", "audit"])
     return library
 
@@ -162,7 +166,7 @@ def believe(monkeypatch: pytest.MonkeyPatch, table_of: Callable[[str], pd.DataFr
 
     def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -> None:
         table = table_of(task)
-        classes = labels.classes_of(table)
+        classes = classes_of(table)
         soft = np.where(np.array(classes) == table[["label"]].to_numpy(), 0.9, 0.1 / (len(classes) - 1))
         shares = pd.DataFrame(soft, columns=[f"p_{one}" for one in classes])
         files.write_csv(audit.out_of_fold_path(task, name), table[["track_id", "label"]].join(shares))
@@ -173,20 +177,20 @@ def believe(monkeypatch: pytest.MonkeyPatch, table_of: Callable[[str], pd.DataFr
 def test_audit_finds_what_was_flipped(
     flipping: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    true = {task: labels.read(task) for task in ("genre", "mood")}
+    true = {task: read_labels(task) for task in ("genre", "mood")}
     believe(monkeypatch, true.__getitem__)
     run_main(labelling.main)
     said = capsys.readouterr().out.splitlines()
     assert said == [
         f"{task}, seed 0: 1.00 of the first 1 were flipped (chance 0.08)" for task in ("genre", "mood")
     ]
-    assert labels.read("genre").equals(true["genre"]), "the labels of data/ are as they were"
+    assert read_labels("genre").equals(true["genre"]), "the labels of data/ are as they were"
 
 
 def test_audit_fails_when_what_was_flipped_is_not_found(
     flipping: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    believe(monkeypatch, lambda task: labels.read(task).assign(label=lambda table: table["label"].iloc[0]))
+    believe(monkeypatch, lambda task: read_labels(task).assign(label=lambda table: table["label"].iloc[0]))
     monkeypatch.setattr(labelling, "flip", lambda table, rng: (table, {table["track_id"].iloc[0]}))
     said = failure(capsys, labelling.main, "precision >= 3 x chance. Received: genre, seed 0: 0.00 of the")
     assert "(chance 0.08); mood, seed 0: 0.00" in said

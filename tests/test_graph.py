@@ -133,7 +133,7 @@ CHANGES = {
         both("genre-cnn64") | both("mood-cnn64") | LAST,
     ),
     "the promotion margin": (parameter(promote={"margin": 0.01}), {"promote"}),
-    "a comment in report.py": (comment("pipeline/report.py"), {"report"}),
+    "a comment in report.py": (comment("pipeline/stages/report.py"), {"report"}),
 }
 
 
@@ -154,7 +154,7 @@ def test_new_label_really_reruns_mood_alone_and_no_spectrogram(restored: Project
 
 
 def test_comment_in_split_runs_split_and_nothing_after_it(restored: Project) -> None:
-    comment("pipeline/split.py")(restored)
+    comment("pipeline/stages/split.py")(restored)
     assert set(restored.repro()) == {"split@genre", "split@mood"}
 
 
@@ -207,7 +207,7 @@ def test_colleague_has_the_same_models_without_training(restored: Project, tmp_p
 
 def test_crossvalidation_is_one_run_with_a_child_a_fold(done: Project) -> None:
     arguments = ("--task", "genre", "--model", "lenet5", "--folds", "3")
-    output = done.stage("crossvalidate", *arguments).stdout
+    output = done.run(sys.executable, "-m", "pipeline.training.crossvalidate", *arguments).stdout
     assert "±" in output
     code = (
         "from pipeline import tracking; mlflow = tracking.configure()\n"
@@ -266,7 +266,7 @@ def digest(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("target", "appears", "result"),
     [
-        ("spectrogram", "> python -m pipeline.spectrogram", "artifacts/features"),
+        ("spectrogram", "> python -m pipeline.stages.spectrogram", "artifacts/features"),
         ("train@genre-lenet5", "Epoch 1/", "artifacts/models"),
     ],
 )

@@ -336,3 +336,6 @@ def _text(value: Any) -> str:
     if pd.isna(value) or value == "":
         return "blank"
     return f"{float(value):.6g}" if isinstance(value, Real) else str(value)
+
+
+DATA_DOCS: Final = Path("data_docs")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import files
-from pipeline.intake import store
+from pipeline.labelling import store
 from pipeline.quality.labels import LINE
 from pipeline.sources import library
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from flows import artifacts, links
-from pipeline import evaluate, files, params, tracking
-from pipeline.promote import OUTCOME
+from pipeline import files, params, tracking
+from pipeline.stages.promote import OUTCOME
+from pipeline.tables.metrics import metrics_path
 
 
 def put_metrics(task: str, name: str, *, accuracy: float, macro_f1: float, leaky: bool = False) -> None:
     track = {"accuracy": accuracy, "accuracy_ci": [accuracy - 0.1, accuracy + 0.1], "macro_f1": macro_f1}
     values = {"protocol": "seed" if leaky else "artist", "leaky": leaky, "test": {"track": track}}
-    files.write_json(evaluate.metrics_path(task, name), values)
+    files.write_json(metrics_path(task, name), values)
 
 
 def version(number: str, macro_f1: float) -> dict[str, Any]:

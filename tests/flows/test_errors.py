@@ -6,7 +6,9 @@ import pytest
 
 from flows.errors import InfrastructureError, StageError, failure
 
-DVC_SAYS = "ERROR: failed to reproduce 'labels': failed to run: python -m pipeline.labels, exited with {}"
+DVC_SAYS = (
+    "ERROR: failed to reproduce 'labels': failed to run: python -m pipeline.stages.labels, exited with {}"
+)
 LOCKED = (
     "ERROR: Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly."
 )

@@ -15,9 +15,13 @@ from filelock import FileLock
 from prefect.exceptions import ObjectNotFound
 
 from flows import label_intake as flow
-from pipeline import catalog, evaluate, files, params
-from pipeline.intake.inbox import Intake, RejectedRow
+from pipeline import files, params
+from pipeline.labelling.inbox import Intake, RejectedRow
 from pipeline.sources import library
+from pipeline.stages import catalog
+from pipeline.tables.predictions import predictions_path
+from pipeline.tables.tracks import TRACK_COLUMNS, usable_tracks
+from pipeline.tables.tracks import TRACKS as TRACKS_FILE
 
 TRACKS = [f"blues.{number:05}" for number in range(6)]
 TIME = "2024-03-05T14:00:00Z"
@@ -27,12 +31,12 @@ TIME = "2024-03-05T14:00:00Z"
 def project(workspace: Path) -> Path:
     """Work in a project of six tracks, the last not usable and the first without a published split."""
     rows = [
-        dict.fromkeys(catalog.COLUMNS, "") | {"track_id": one, "usable": True, "filtered_split": "train"}
+        dict.fromkeys(TRACK_COLUMNS, "") | {"track_id": one, "usable": True, "filtered_split": "train"}
         for one in TRACKS
     ]
     rows[0]["filtered_split"] = ""
     rows[5]["usable"] = False
-    files.write_csv(catalog.TRACKS, pd.DataFrame(rows))
+    files.write_csv(TRACKS_FILE, pd.DataFrame(rows))
     Path("data").mkdir()
     library.write_history(Path("data"))
     label(TRACKS)
@@ -45,7 +49,7 @@ def label(tracks: list[str], mood: str = "Other") -> None:
 
 
 def learn(model: str, tracks: list[str]) -> None:
-    files.write_csv(evaluate.predictions_path("mood", model), pd.DataFrame({"track_id": tracks}))
+    files.write_csv(predictions_path("mood", model), pd.DataFrame({"track_id": tracks}))
 
 
 def test_before_any_model_every_usable_labelled_track_is_new(project: Path) -> None:
@@ -81,7 +85,7 @@ def test_moods_that_nobody_knows_are_not_new(project: Path) -> None:
 
 def test_who_replaces_the_outputs_is_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    read = catalog.usable
+    read = usable_tracks
 
     def usable() -> pd.DataFrame:
         held.append(not _is_free())

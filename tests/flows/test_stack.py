@@ -244,7 +244,7 @@ def test_a_training_waits_for_the_only_slot_of_the_limit_gpu(stack: Stack) -> No
         time.sleep(3)
         assert stack.tasks(run)["train@mood-lenet5"] == "Running"
         assert not stack.processes("dvc repro")  # which it would have started at once
-    wait_until(lambda: stack.processes("pipeline.train"), 60, "the training begins")
+    wait_until(lambda: stack.processes("pipeline.stages.train"), 60, "the training begins")
     stack.cancel(run)
     stack.ended(run, "CANCELLED")
 
@@ -390,7 +390,7 @@ def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
     """Start a training of CNN-64 that would take days; return the run and its processes."""
     run = stack.retrain(**ENDLESS)
     wait_until(lambda: "Epoch 2/5000" in stack.run_logs(run), 300, "CNN-64 trains")
-    training = stack.processes("pipeline.train")
+    training = stack.processes("pipeline.stages.train")
     assert training
     return run, training
 
@@ -414,7 +414,7 @@ def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -
     run, _ = train_endlessly(stack)
     started = time.monotonic()
     stack.cancel(run)
-    wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
+    wait_until(lambda: not stack.processes("pipeline.stages.train"), 15, "the training ends")
     wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
     print(f"cancelled after {time.monotonic() - started:.1f} s")
     stack.ended(run, "CANCELLED", 120)
@@ -438,7 +438,7 @@ retrain.with_options(timeout_seconds=45, flow_run_name="too long")(**{parameters
 @on_sqlite
 def test_a_run_that_takes_too_long_is_ended_and_told(stack: Stack, told: list[dict[str, str]]) -> None:
     stack.python(TIMED_OUT.format(parameters=ENDLESS), fails=True)
-    assert not stack.processes("pipeline.train")
+    assert not stack.processes("pipeline.stages.train")
     assert not stack.processes("dvc repro")
     (run,) = stack.post("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["too long"]}}})
     assert "Epoch 1/5000" in eventually(lambda: stack.run_logs(run["id"]), lambda seen: "Epoch 1/5" in seen)

@@ -120,7 +120,7 @@ def test_mlflow_gone_in_the_middle_is_said_and_nothing_is_half_registered(
         said = "expected an MLflow store at http://127.0.0.1"
         assert said in eventually(lambda: stack.run_logs(run), lambda seen: said in seen)
         stack.ended(run, "FAILED", 300)
-        assert not stack.processes("pipeline.train")
+        assert not stack.processes("pipeline.stages.train")
         assert count(database, "mlflow", VERSIONS) == before
     stack.ended(stack.retrain())
 
@@ -131,7 +131,7 @@ def test_mlflow_gone_while_registering_fails_clearly_and_the_next_run_registers_
     other = {"overrides": {"seed": 5}}
     before, champion = count(database, "mlflow", VERSIONS), database.run(CHAMPION, "mlflow")
     run = stack.retrain(**other)
-    wait_until(lambda: stack.processes("pipeline.register"), 300, "the stage register begins")
+    wait_until(lambda: stack.processes("pipeline.stages.register"), 300, "the stage register begins")
     with stack.without("mlflow", f"{stack.mlflow}/health"):
         state = stack.finish(run, 600)
         assert state["type"] == "FAILED"
@@ -148,11 +148,13 @@ def test_prefect_gone_in_the_middle_ends_the_run_and_the_next_completes(
     before = count(database, "mlflow", VERSIONS)
     lost = start_long_training(stack)
     with stack.without("prefect", f"{stack.api}/health"):
-        wait_until(lambda: not stack.processes("pipeline.train"), 180, "the training ends without its server")
+        wait_until(
+            lambda: not stack.processes("pipeline.stages.train"), 180, "the training ends without its server"
+        )
         wait_until(lambda: "received silence" in stack.log(), 60, "the worker ends, to be started anew")
     stack.ended(stack.retrain())
     assert "its process is gone" in stack.ended(lost, "CRASHED")["message"].lower()
     assert count(database, "mlflow", VERSIONS) == before
     again = start_long_training(stack)  # a worker that lost its server must still hear of cancellations
     stack.cancel(again)
-    wait_until(lambda: not stack.processes("pipeline.train"), 15, "the training ends")
+    wait_until(lambda: not stack.processes("pipeline.stages.train"), 15, "the training ends")

@@ -244,6 +244,6 @@ def test_every_intake_has_its_own_pages(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_importing_the_checks_does_not_import_great_expectations() -> None:
-    code = "import sys, pipeline.intake.inbox; print('great_expectations' in sys.modules)"
+    code = "import sys, pipeline.labelling.inbox; print('great_expectations' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"

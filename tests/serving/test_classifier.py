@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipeline import backend, files, models
+from pipeline import files
 from pipeline.errors import DataError
 from pipeline.inference import audio, logmel
 from pipeline.inference.normalise import Normaliser
+from pipeline.training import backend, models
 
 CLASSES = ["a", "b", "c"]
 CARD = {

@@ -1,0 +1,96 @@
+"""A printable page for annotators: the ten moods, the two poles of each, and how to fill in the list.
+
+``python -m pipeline.labelling.guide`` writes ``label_next/guide.html``, one sheet of A4, beside the list of
+tracks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import templates
+from pipeline.errors import run_main
+from pipeline.files import write_text
+from pipeline.labelling import next_tracks
+from pipeline.quality.labels import REQUIRED
+from pipeline.taxonomy import MOODS, POLES
+
+PAGE: Final = next_tracks.FILE.with_name("guide.html")
+TEMPLATE: Final = "guide.html.j2"
+
+LISTEN_FOR: Final = {
+    "NegativeButHopeful": "Sad or dark at heart, yet something points forward: a rising line, a turn to "
+    "major, a voice that does not give up.",
+    "RelaxButEnergetic": "Nothing strains, and still you tap along: an easy groove or a laid-back voice over "
+    "a lively, steady beat.",
+    "TotallyPositive": "Joy with no shadow on it: bright sound, quick and light movement, nothing held back.",
+    "TotallyNegative": "Sorrow, anger or threat without relief: dark or harsh sound, tension not resolved.",
+    "PositiveButVoid": "Cheerful on the surface, nothing behind it: smooth, polished, it leaves you unmoved.",
+    "CalmButEpic": "Unhurried, yet vast: long swells, wide sound, a great landscape or deed before the eyes.",
+    "InsecureButInessential": "Hesitant, as if unsure where to go, and little is at stake: broken phrases, "
+    "loose ends, no weight.",
+    "ConcernedButLight": "Something is wrong, but it is carried lightly: an uneasy tune over a gentle or "
+    "playful step.",
+    "CalmButWarm": "Quiet and close: notes begin softly, full low and middle tones, a friend beside you.",
+    "Other": "None of the nine fits, or several fit equally well. Better than a guess.",
+}
+
+
+@dataclass(frozen=True)
+class Mood:
+    """One mood: how to write it, its name in words, what pulls which way, and what to listen for."""
+
+    name: str
+    words: str
+    poles: tuple[str, str]
+    listen_for: str
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The page that was written, and the moods on it."""
+
+    path: Path
+    moods: tuple[Mood, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"path": self.path.as_posix(), "moods": [asdict(one) for one in self.moods]}
+
+
+def in_words(name: str) -> str:
+    """Return a mood's name as words: ``"CalmButEpic"`` → ``"Calm but epic"``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def moods() -> tuple[Mood, ...]:
+    """Return the ten moods in the taxonomy's order."""
+    return tuple(Mood(name, in_words(name), POLES[name], LISTEN_FOR[name]) for name in MOODS)
+
+
+def render(shown: tuple[Mood, ...]) -> str:
+    """Return the page; nothing in it comes from a network."""
+    values = {"moods": shown, "columns": REQUIRED, "tracks": next_tracks.FILE.name}
+    return templates.render(TEMPLATE, values)
+
+
+def write(path: Path = PAGE) -> Guide:
+    """Write the page."""
+    guide = Guide(path, moods())
+    write_text(path, render(guide.moods))
+    return guide
+
+
+def main() -> None:
+    """Write the annotators' guide."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.labelling.guide", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
+    print(f"{write(parser.parse_args().out).path}: print it on one sheet of A4")
+
+
+if __name__ == "__main__":
+    run_main(main)

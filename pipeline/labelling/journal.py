@@ -1,0 +1,210 @@
+"""The plan of one intake, written ahead: once it is on disk the intake happens, however often it is killed.
+
+Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the store and
+the history are replaced only while they are not what they are to become, the file moves last, and the plan
+goes when all is done. Everything is on disk (fsync) before the step that relies on it, so that a power cut is
+a kill like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import unicodedata
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import files
+from pipeline.labelling import store
+from pipeline.sources import library
+
+LABELS: Final = "labels"
+DONE: Final = "done"
+REJECTED: Final = "rejected"
+
+# Names may have 255 bytes; a number and ``.reason.txt`` are put behind these.
+_NAME_BYTES: Final = 150
+_SUFFIX_BYTES: Final = 16
+_FOLDER: Final = ".intake"
+_PLAN: Final = "plan.json"
+_STORE: Final = "store.csv"
+_BESIDE: Final = "beside"
+_HISTORY: Final = "history.csv"
+_MOVING: Final = ".moving"
+# Beside the data folder, not in it: what a kill leaves there must not be versioned with the data.
+_INCOMING: Final = "intake"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an intake is going to do.
+
+    Parameters
+    ----------
+    file, sha256
+        Name of the file in ``inbox/labels/`` as the file system has it, and the hash of what was read.
+    store_before, store_after
+        Hashes of ``mood_labels.csv``; equal if nothing is merged.
+    moves_to
+        Where the file goes, relative to the inbox.
+    beside
+        Where the rejected rows or the reason go, relative to the inbox; blank if there are none.
+    record
+        The row of the history.
+    docs
+        Data Docs pages of the checks, relative to the Data Docs folder.
+    fault
+        Why the whole file is rejected; blank if it is not.
+    """
+
+    file: str
+    sha256: str
+    store_before: str
+    store_after: str
+    moves_to: str
+    beside: str
+    record: dict[str, str]
+    docs: tuple[str, ...]
+    fault: str = ""
+
+
+def commit(plan: Plan, *, inbox: Path, store_text: str | None, beside_text: str) -> None:
+    """Stage what the plan needs, then write the plan: from here on the intake happens."""
+    folder = inbox / _FOLDER
+    clear(inbox)
+    _make(folder)
+    if store_text is not None:
+        _write(folder / _STORE, store_text)
+    if plan.beside:
+        _write(folder / _BESIDE, beside_text)
+    sync(folder)
+    # In ASCII: a file's name may hold bytes that are no UTF-8.
+    _write(folder / f"{_PLAN}.new", json.dumps(asdict(plan), indent=2, ensure_ascii=True))
+    (folder / f"{_PLAN}.new").replace(folder / _PLAN)
+    sync(folder)
+
+
+def is_committed(inbox: Path) -> bool:
+    """Tell whether there is a plan."""
+    return (inbox / _FOLDER / _PLAN).exists()
+
+
+def pending(inbox: Path, *, data: Path) -> Plan | None:
+    """Return the plan that a kill has left undone; drop one that no longer fits: its file is checked anew."""
+    if not is_committed(inbox):
+        clear(inbox)
+        return None
+    values: dict[str, Any] = files.read_json(inbox / _FOLDER / _PLAN)
+    plan = Plan(**(values | {"docs": tuple(values["docs"])}))
+    if _fits(plan, inbox=inbox, now=store_hash(data)):
+        return plan
+    clear(inbox)
+    return None
+
+
+def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
+    """Tell whether the plan is half done, or can still begin: its file is there and the store as it was."""
+    if now == plan.store_after != plan.store_before:
+        return True
+    places = (inbox / LABELS / plan.file, inbox / plan.moves_to)
+    return now == plan.store_before and any(_has(place, plan.sha256) for place in places)
+
+
+def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
+    """Do what the plan says, or what is left of it."""
+    folder = inbox / _FOLDER
+    if store_hash(data) != plan.store_after:
+        _place(folder / _STORE, data / library.LABELS_FILE, by=_incoming(data))
+    if plan.beside:
+        _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)
+    history = store.with_record(data, plan.record)
+    if history is not None:
+        _write(folder / _HISTORY, history)
+        _place(folder / _HISTORY, data / library.HISTORY_FILE, by=_incoming(data))
+    _move(inbox / LABELS / plan.file, inbox / plan.moves_to, by=folder / _MOVING, sha256=plan.sha256)
+    clear(inbox)
+
+
+def clear(inbox: Path) -> None:
+    """Forget the plan, then what was staged for it."""
+    folder = inbox / _FOLDER
+    if is_committed(inbox):
+        (folder / _PLAN).unlink()
+        sync(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def store_hash(data: Path) -> str:
+    """Return the SHA-256 of ``mood_labels.csv``; blank where there is none."""
+    path = data / library.LABELS_FILE
+    return files.sha256(path) if path.exists() else ""
+
+
+def plain_name(name: str) -> str:
+    """Return a file's name as it is written down: Unicode, no control characters, at most 150 bytes."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = "".join("_" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    suffix = Path(text).suffix if len(Path(text).suffix.encode()) <= _SUFFIX_BYTES else ""
+    stem = text.removesuffix(suffix).encode()[: _NAME_BYTES - len(suffix.encode())]
+    return stem.decode("utf-8", "ignore") + suffix
+
+
+def free(path: Path) -> Path:
+    """Return the path, numbered if it is taken: ``batch.csv``, ``batch-2.csv``, ``batch-3.csv``."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _incoming(data: Path) -> Path:
+    """Return the name under which a file of the data folder is written; git ignores it."""
+    return data.with_name(f".{data.name}-{_INCOMING}")
+
+
+def _has(path: Path, sha256: str) -> bool:
+    return path.is_file() and files.sha256(path) == sha256
+
+
+def _make(folder: Path) -> None:
+    """Make a folder of the inbox, if it is not there."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        sync(folder.parent)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="")
+    sync(path)
+
+
+def _place(source: Path, target: Path, *, by: Path) -> None:
+    """Copy a file over another at one stroke; ``by`` is a name on the target's disk."""
+    _make(target.parent)
+    shutil.copyfile(source, by)
+    by.chmod(0o644)
+    sync(by)
+    by.replace(target)
+    sync(target.parent)
+
+
+def _move(source: Path, target: Path, *, by: Path, sha256: str) -> None:
+    """Move the file, even to another disk; a newer one of the same name stays for the next intake."""
+    if not _has(source, sha256):
+        return
+    if not _has(target, sha256):
+        _place(source, target, by=by)
+    source.unlink()
+    sync(source.parent)

@@ -1,0 +1,1 @@
+"""Pictures and kept results that the report page shows."""

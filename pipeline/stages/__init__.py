@@ -1,0 +1,1 @@
+"""The nine stages of ``dvc.yaml`` and nothing else, one module each."""

@@ -1,0 +1,111 @@
+"""Stage ``catalog``: which tracks are there, and are they sound.
+
+Decodes and measures every file, runs the audio checks, and writes one row a track to
+``artifacts/catalog/tracks.csv``. Faulty tracks stay listed with the reason they are not used.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from pipeline import params
+from pipeline.errors import DataError, run_main
+from pipeline.files import sha256, write_csv, write_json
+from pipeline.inference import audio
+from pipeline.quality import measures
+from pipeline.quality.findings import Finding, stop_on_critical
+from pipeline.quality.suites import DATA_DOCS
+from pipeline.tables.audio_files import AUDIO, find_audio
+from pipeline.tables.index import INDEX, read_index
+from pipeline.tables.tracks import TRACK_COLUMNS, TRACK_FINDINGS, TRACKS
+
+_UNREADABLE: Final = measures.Measures(
+    seconds=0.0, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
+)
+_DIGITS: Final = 6  # of seconds and levels: platforms agree on that many
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``."""
+    measured, error, content = _UNREADABLE, "", ""
+    try:
+        content = sha256(path)
+        measured = measures.measure(audio.decode(path))
+    except (DataError, OSError) as fault:
+        error = str(fault)
+    facts = asdict(measured)
+    return {
+        "track_id": path.stem,
+        "genre": path.parent.name,
+        "path": path.as_posix(),
+        "seconds": round(measured.seconds, _DIGITS),
+        "n_slices": audio.n_slices(measured.seconds) if not error else 0,
+        "sample_rate": facts.pop("rate"),
+        **{name: round(facts[name], _DIGITS) for name in ("channels", "peak", "rms", "clipped", "nonfinite")},
+        "sha256": content,
+        "error": error,
+    }
+
+
+def join_index(tracks: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
+    """Add artist, title, filtered_split and duplicate_of; a track the index does not know has blanks.
+
+    ``duplicate_of`` is the first track (by id) with the same content; else the track that the index names,
+    or, where that one is missing, the first track for which the index names the same.
+    """
+    known = index.reindex(tracks["track_id"]).fillna("").reset_index()
+    joined = tracks.assign(**{name: known[name].to_numpy() for name in ("artist", "title", "filtered_split")})
+    published = known["exact_duplicate_of"]
+    original = published.where(published.isin(tracks["track_id"]), _first_with_same(published, tracks))
+    same_content = _first_with_same(tracks["sha256"], tracks)
+    original = same_content.where(same_content != tracks["track_id"].to_numpy(), original)
+    return joined.assign(
+        duplicate_of=original.where(original != tracks["track_id"].to_numpy(), "").to_numpy()
+    )
+
+
+def _first_with_same(key: pd.Series, tracks: pd.DataFrame) -> pd.Series:
+    """Return for each track the first track id with the same, non-blank ``key``; itself where it is blank."""
+    ids = pd.Series(tracks["track_id"].to_numpy())
+    return ids.groupby(key.to_numpy()).transform("min").where(key.to_numpy() != "", ids)
+
+
+def mark_usable(tracks: pd.DataFrame, reasons: dict[str, str]) -> pd.DataFrame:
+    """Add ``usable`` and ``reason`` and keep the contract's columns."""
+    reason = tracks["track_id"].map(reasons).fillna("")
+    return tracks.assign(usable=reason == "", reason=reason)[list(TRACK_COLUMNS)]
+
+
+def build(settings: params.CatalogParams) -> tuple[pd.DataFrame, list[Finding]]:
+    """Measure and check every track of ``data/``; return the catalogue and what the checks found."""
+    from pipeline.quality.audio import check_tracks, exclusions
+
+    files = find_audio(AUDIO)
+    with ThreadPoolExecutor() as pool:  # decoding and hashing release the GIL
+        tracks = pd.DataFrame(list(pool.map(describe, files)))
+    tracks = join_index(tracks, read_index(INDEX))
+    found = check_tracks(tracks, settings=settings, docs=DATA_DOCS)
+    return mark_usable(tracks, exclusions(found)), found
+
+
+def main() -> None:
+    """Write the catalogue and the findings; stop on a critical one."""
+    settings = params.read().catalog
+    tracks, found = build(settings)
+    for finding in found:
+        print(finding.message())
+    stop_on_critical(found, where=str(AUDIO))
+    if not tracks["usable"].any():
+        raise DataError(f"{AUDIO}: expected usable tracks, received none: {tracks['reason'].iloc[0]}")
+    write_csv(TRACKS, tracks)
+    write_json(TRACK_FINDINGS, [finding.as_dict() for finding in found])
+    print(f"{tracks['usable'].sum()} of {len(tracks)} tracks usable, {tracks['genre'].nunique()} genres")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,106 @@
+"""Stage ``evaluate``: how well does one model do, at slice and at track level.
+
+A track's probabilities are the mean of its slices'. Writes the metrics, the tracks' predictions, the actual
+and predicted classes for DVC's plots, and the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline import params, tracking
+from pipeline.errors import run_main
+from pipeline.files import write_csv, write_json
+from pipeline.inference.normalise import Normaliser
+from pipeline.reporting import plots
+from pipeline.tables.labels import read_labels
+from pipeline.tables.metrics import flat_metrics, metrics_path
+from pipeline.tables.predictions import confusion_path, plots_folder, predictions_path
+from pipeline.tables.splits import PARTS, read_split
+from pipeline.tables.trained_models import curves_path
+from pipeline.taxonomy import TASKS
+from pipeline.tracking import open_run
+from pipeline.training import backend, models, scores
+from pipeline.training.predict import Predicted, predict, prediction_table, score
+from pipeline.training.weights import load_model
+
+if TYPE_CHECKING:
+    pass
+
+
+def draw(test: Predicted, facts: dict[str, Any], folder: Path, n_bins: int) -> None:
+    """Write the test part's pictures and the data of DVC's plots."""
+    classes, title = facts["classes"], headline(facts)
+    guess = test.probabilities.argmax(axis=1)
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (test.truth, guess), 1)
+    plots.confusion(counts, classes, title, folder / "confusion.png")
+    plots.calibration(test.truth, test.probabilities, n_bins, title, folder / "calibration.png")
+    plots.curves(pd.read_csv(curves_path(facts["task"], facts["model"])), title, folder / "curves.png")
+    named = {"actual": [classes[i] for i in test.truth], "predicted": [classes[i] for i in guess]}
+    write_csv(confusion_path(facts["task"], facts["model"]), pd.DataFrame(named))
+    write_csv(folder / "classes.csv", pd.DataFrame(scores.per_class(test.truth, test.probabilities, classes)))
+
+
+def headline(facts: dict[str, Any]) -> str:
+    """Return a picture's heading: task, model, protocol (leaky or not) and data (synthetic or its name)."""
+    marks = [facts["protocol"] + (" (leaky)" if facts["leaky"] else "")]
+    marks += ["synthetic data"] if facts["dataset"]["synthetic"] else [facts["dataset"]["name"]]
+    return f"{facts['task']} · {facts['model']} · {' · '.join(marks)}"
+
+
+def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
+    """Write metrics, predictions and pictures; return the metrics."""
+    backend.prepare(settings.seed)
+    from pipeline.training.batches import select
+
+    model, facts = load_model(task, name)
+    assigned, table = read_split(task), read_labels(task)
+    truth = {t: facts["classes"].index(c) for t, c in zip(table["track_id"], table["label"], strict=True)}
+    normaliser = Normaliser.from_dict(facts["normaliser"])
+    parts = {part: predict(model, select(assigned, table, part), normaliser, truth) for part in PARTS}
+    head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
+    metrics: dict[str, Any] = {key: facts[key] for key in head}
+    metrics |= {part: score(one, settings.evaluate, seed=settings.seed) for part, one in parts.items()}
+    write_json(metrics_path(task, name), metrics)
+    write_csv(predictions_path(task, name), prediction_table(parts, facts["classes"]))
+    draw(parts["test"], facts, plots_folder(task, name), settings.evaluate.calibration_bins)
+    log(metrics, facts)
+    return metrics
+
+
+def log(metrics: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Add final metrics, pictures and predictions to the run of the model."""
+    task, name = facts["task"], facts["model"]
+    mlflow = tracking.configure()
+    with open_run(task, facts):
+        mlflow.log_metrics(flat_metrics(metrics))
+        mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
+        mlflow.log_artifact(str(predictions_path(task, name)))
+        mlflow.log_table(pd.read_csv(predictions_path(task, name), keep_default_na=False), "predictions.json")
+        for picture in ("confusion", "calibration"):  # by key: "Compare" shows them side by side
+            mlflow.log_image(mlflow.Image(str(plots_folder(task, name) / f"{picture}.png")), key=picture)
+
+
+def main() -> None:
+    """Evaluate one model."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.stages.evaluate", description=main.__doc__)
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--model", choices=sorted(models.MODELS), required=True)
+    args = parser.parse_args()
+    metrics = evaluate(args.task, args.model, params.read())
+    track = metrics["test"]["track"]
+    low, high = track["accuracy_ci"]
+    print(
+        f"{args.task}-{args.model} under {metrics['protocol']}: test accuracy {track['accuracy']:.3f} "
+        f"[{low:.3f}, {high:.3f}] on {metrics['test']['n_tracks']} tracks, macro-F1 {track['macro_f1']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

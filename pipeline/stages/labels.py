@@ -1,0 +1,94 @@
+"""Stage ``labels``: annotations become one soft label a track and task.
+
+``artifacts/labels/<task>.csv`` has a row for every labelled, usable track: ``track_id``, the winning
+``label``, ``n_labels``, ``agreement`` (the share of the annotations that chose it) and a ``p_<class>`` column
+for each class: how far it is the track's, by ``labels.aggregation``. The order of these columns is the order
+of the classes.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipeline import params
+from pipeline.errors import DataError, run_main
+from pipeline.files import write_csv, write_json
+from pipeline.labelling import aggregation, agreement
+from pipeline.quality.findings import Finding, stop_on_critical
+from pipeline.quality.suites import DATA_DOCS
+from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
+from pipeline.tables.mood_labels import MOOD_LABELS
+from pipeline.tables.tracks import read_tracks, usable_tracks
+from pipeline.taxonomy import MOODS, TASKS, canonical_mood
+
+
+def genre_labels(tracks: pd.DataFrame) -> pd.DataFrame:
+    """Return the genre folders as labels; the classes are the folders found, sorted."""
+    annotations = tracks[["track_id"]].assign(label=tracks["genre"], weight=1.0)
+    return aggregation.aggregate(annotations, tuple(sorted(tracks["genre"].unique())))
+
+
+def mood_labels(
+    annotations: pd.DataFrame, tracks: pd.DataFrame, method: params.Aggregation = "share"
+) -> pd.DataFrame:
+    """Return the usable tracks' moods.
+
+    ``confidence`` (1 to 3; blank counts as 2) weighs an annotation where ``method`` is ``share``; the other
+    methods do not look at it.
+    """
+    wanted = annotations[annotations["track_id"].isin(tracks["track_id"])]
+    weight = pd.Series(1.0, index=wanted.index)
+    if "confidence" in wanted:
+        stated = pd.to_numeric(wanted["confidence"], errors="coerce")
+        weight = stated.where(stated.isin((1, 2, 3)), 2.0).astype(float)
+    labelled = wanted.assign(label=wanted["mood"].map(canonical_mood), weight=weight)
+    return aggregation.aggregate(labelled[labelled["label"].notna()], MOODS, method)
+
+
+def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Finding]]:
+    """Check and aggregate ``data/mood_labels.csv``.
+
+    Raises
+    ------
+    DataError
+        There is no annotation of a usable track.
+    QualityError
+        A critical check fails.
+    """
+    from pipeline.quality import labels as checks
+
+    tracks = read_tracks()
+    annotations = checks.read(MOOD_LABELS)
+    if annotations.empty:
+        raise DataError(
+            f"{MOOD_LABELS}: expected moods (task `mood` is in params.yaml's `tasks`), received no rows. "
+            "Add labels, or set `tasks: [genre]` (this library carries no moods)."
+        )
+    found = checks.check_labels(
+        annotations, known_tracks=set(tracks["track_id"]), settings=settings, docs=DATA_DOCS
+    )
+    stop_on_critical(found, where=str(MOOD_LABELS))
+    moods = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
+    if moods.empty:
+        raise DataError(f"{MOOD_LABELS}: expected moods of usable tracks, received none for any of them.")
+    return moods, found + agreement.findings(annotations)
+
+
+def main() -> None:
+    """Write every task's labels and the findings; stop on a critical one."""
+    settings = params.read()
+    moods, found = empty_labels(MOODS), list[Finding]()
+    if "mood" in settings.tasks:
+        moods, found = build_moods(settings.labels)
+    else:
+        print("tasks holds no `mood`: moods are neither checked nor used")
+    for finding in found:
+        print(finding.message())
+    for task, table in zip(TASKS, (genre_labels(usable_tracks()), moods), strict=True):
+        write_csv(labels_path(task), table)
+        print(f"{task}: {len(table)} labelled tracks")
+    write_json(LABEL_FINDINGS, [finding.as_dict() for finding in found])
+
+
+if __name__ == "__main__":
+    run_main(main)

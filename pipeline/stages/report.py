@@ -1,0 +1,308 @@
+"""Stage ``report``: one HTML page with every table and picture, readable without a network.
+
+The page is a pure function of the stage's dependencies: no time, machine or run appears in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from pipeline import params, templates
+from pipeline.errors import DataError, run_main
+from pipeline.files import read_json, write_text
+from pipeline.reporting import record_results, report_figures
+from pipeline.sources import library as sources
+from pipeline.stages import register
+from pipeline.tables.dataset import read_dataset
+from pipeline.tables.features import features_path, load_features
+from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels, soft_labels
+from pipeline.tables.predictions import plots_folder
+from pipeline.tables.splits import LEAKY
+from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
+
+Row = dict[str, Any]
+
+_SHOWN: Final = 0.75  # CSS pixels for a picture's pixel: letters as large as the text, sharp on fine screens
+
+PAGE: Final = Path("artifacts/report/index.html")
+TEMPLATE: Final = "report.html.j2"
+
+PROTOCOLS: Final = {
+    "artist": "artists held out",
+    "fault_filtered": "published fault-filtered lists",
+    "track": "tracks held out",
+    "seed": "slices shuffled",
+}
+MODELS: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64"}
+
+# Section "Results" of the project report: slices and their augmented copies shuffled, then 10 % held out.
+REPORTED: Final[tuple[Row, ...]] = (
+    {"task": "genre", "model": "lenet5", "accuracy": 0.8241, "log_loss": 0.7717, "rows": 870},
+    {"task": "genre", "model": "cnn64", "accuracy": 0.8517, "log_loss": 0.9293, "rows": 870},
+    {"task": "mood", "model": "lenet5", "accuracy": 0.5911, "log_loss": 1.4980, "rows": 900},
+    {"task": "mood", "model": "cnn64", "accuracy": 0.6644, "log_loss": 2.0630, "rows": 900},
+)
+
+HISTORY: Final = sources.DATA / sources.HISTORY_FILE
+INTAKES_SHOWN: Final = 30  # the latest
+ROWS_SHOWN: Final = 8  # of a finding
+TRACKS_SHOWN: Final = 40  # of the tracks that are not used
+
+
+def kind_of(metrics: Row) -> str:
+    """Return what a protocol's numbers are worth: ``leaky``, ``optimistic`` or ``promotable``."""
+    return "leaky" if metrics["leaky"] else "optimistic" if metrics["optimistic"] else "promotable"
+
+
+def picture(content: bytes, alt: str) -> Row:
+    """Return a PNG as a data URI with its description and the size to show it at, in CSS pixels."""
+    width, height = (round(_SHOWN * side) for side in struct.unpack(">II", content[16:24]))
+    uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return {"uri": uri, "width": width, "height": height, "alt": alt}
+
+
+def library(tracks: pd.DataFrame) -> Row:
+    """Return the catalogue's figures; hours and artists are those of the usable tracks."""
+    used = tracks[tracks["usable"]]
+    artists = used["artist"].str.casefold().str.strip()
+    return {
+        "tracks": len(tracks),
+        "usable": len(used),
+        "genres": used["genre"].nunique(),
+        "artists": artists[artists != ""].nunique(),
+        "unknown_artist": int((artists == "").sum()),
+        "hours": float(used["seconds"].sum() / 3600),
+    }
+
+
+def genre_rows(tracks: pd.DataFrame) -> list[Row]:
+    """Return tracks, usable tracks, artists and minutes of every genre folder."""
+    rows = []
+    for genre, some in tracks.groupby("genre", sort=True):
+        facts = library(some)
+        rows.append(facts | {"genre": genre, "minutes": facts["hours"] * 60})
+    return rows
+
+
+def mood_rows(table: pd.DataFrame) -> list[Row]:
+    """Return for each class: tracks it won, how far annotators agreed on them, its share of all annotations.
+
+    Agreement is None where a class won no track.
+    """
+    rows = []
+    for name, share in zip(classes_of(table), soft_labels(table).mean(axis=0), strict=True):
+        won = table[table["label"] == name]
+        agreement = float(won["agreement"].mean()) if len(won) else None
+        rows.append({"name": name, "tracks": len(won), "agreement": agreement, "share": float(share)})
+    return rows
+
+
+def history() -> Row:
+    """Return every intake of labels, oldest first, and their picture; None for it where there was none.
+
+    A file that was rejected whole has a share of 1, even if its rows could not be counted.
+    """
+    numbers = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
+    table = pd.read_csv(_there(HISTORY), dtype=str, keep_default_na=False)
+    table = table.astype(dict.fromkeys(numbers, int))
+    table["fault"] = table.get("fault", "")  # histories of before there were faults in them lack it
+    share = table["rejected"] / table["rows"].clip(lower=1)
+    table["rejected_share"] = share.where(table["fault"] == "", 1.0)
+    table["alpha"] = pd.to_numeric(table["alpha"], errors="coerce")
+    if table.empty:
+        return {"rows": [], "picture": None}
+    content = report_figures.label_history(table["rejected_share"].tolist(), table["alpha"].tolist())
+    said = f"Share of rows rejected, and agreement afterwards, over {len(table)} intakes of labels."
+    table["alpha"] = table["alpha"].astype(object).where(table["alpha"].notna(), None)
+    return {"rows": table.to_dict("records"), "picture": picture(content, said)}
+
+
+def result_rows(task: str, measured: list[Row], recorded: list[Row]) -> list[Row]:
+    """Return a task's metrics, the present run's first, with their worth and whether they are of this run."""
+    both = [(one, True) for one in measured] + [(one, False) for one in recorded]
+    return [one | {"kind": kind_of(one), "present": now} for one, now in both if one["task"] == task]
+
+
+def best_of(rows: list[Row]) -> Row:
+    """Return the present run's model with the best validation macro-F1; of equals the first."""
+    return max((one for one in rows if one["present"]), key=lambda one: one["valid"]["track"]["macro_f1"])
+
+
+def majority(classes: pd.DataFrame) -> float:
+    """Return the accuracy of always naming the test part's most frequent class, 0 to 1."""
+    return float(classes["tracks"].max() / classes["tracks"].sum())
+
+
+def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
+    """Return a task's track accuracies, and the project report's where the classes are the same ones."""
+    own = [
+        report_figures.Point(
+            label=f"{MODELS[one['model']]} · {one['protocol']}",
+            accuracy=one["test"]["track"]["accuracy"],
+            interval=tuple(one["test"]["track"]["accuracy_ci"]),
+            kind=one["kind"],
+        )
+        for one in rows
+    ]
+    reported = [one for one in REPORTED if one["task"] == task]
+    return own + [
+        report_figures.Point(f"{MODELS[one['model']]} · project report", one["accuracy"], None, "leaky")
+        for one in reported
+    ]
+
+
+def model_view(metrics: Row) -> Row:
+    """Return one model's pictures and per-class table, both of the test part."""
+    task, model = metrics["task"], metrics["model"]
+    folder, name = plots_folder(task, model), f"{MODELS[model]}, {task}"
+    n_tracks, accuracy = metrics["test"]["n_tracks"], metrics["test"]["track"]["accuracy"]
+    alts = {
+        "confusion": f"Confusion matrix of {name}: {n_tracks} test tracks, {accuracy:.1%} on the diagonal",
+        "curves": f"Loss and accuracy of {name} on training and validation rows, epoch by epoch",
+        "calibration": f"Accuracy of {name} against its confidence; "
+        f"calibration error {metrics['test']['track']['ece']:.3f}",
+    }
+    classes = _table(folder / "classes.csv")
+    return {
+        "name": MODELS[model],
+        "pictures": {kind: picture(_bytes(folder / f"{kind}.png"), alt) for kind, alt in alts.items()},
+        "classes": classes.to_dict("records"),
+        "majority": majority(classes),
+    }
+
+
+def spectrograms(task: str, table: pd.DataFrame, settings: params.SpectrogramParams) -> list[Row]:
+    """Return the middle slice of one track for each class, drawn."""
+    shown = []
+    for name, track_id in report_figures.examples(table, classes_of(table)).items():
+        _there(features_path(track_id))
+        clips = load_features(track_id)
+        middle = len(clips) // 2
+        content = report_figures.spectrogram(clips[middle], settings.hop_length)
+        alt = f"Log-mel spectrogram of slice {middle + 1} of {len(clips)} of {track_id}, {task} {name}"
+        shown.append({"class": name, "track_id": track_id, "picture": picture(content, alt)})
+    return shown
+
+
+def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
+    """Return all that the page shows of one task."""
+    _there(labels_path(task))
+    table, best = read_labels(task), best_of(rows)
+    views = {one["model"]: model_view(one) for one in rows if one["present"]}
+    ranking = read_json(_there(register.path_of(task)))
+    ranking["candidates"].sort(key=lambda one: -one["valid_macro_f1"])
+    n_classes = len(classes_of(table))
+    return {
+        "name": task,
+        "rows": rows,
+        "best": best,
+        "models": views,
+        "n_classes": n_classes,
+        "chance": 1 / n_classes,
+        "majority": views[best["model"]]["majority"],
+        "spectrograms": spectrograms(task, table, settings.spectrogram),
+        "registry": ranking,
+    }
+
+
+def notes(dataset: str, protocols: list[str]) -> Row:
+    """Return the remarks on each protocol's results, where there is one."""
+    found = {name: record_results.note(dataset, name) for name in protocols}
+    return {name: text for name, text in found.items() if text}
+
+
+def comparison(tasks: list[Row]) -> Row:
+    """Return the picture of every accuracy beside guessing."""
+    shown = {task["name"]: points(task["name"], task["rows"]) for task in tasks}
+    content = report_figures.comparison(shown, {task["name"]: task["chance"] for task in tasks})
+    said = [
+        f"{name}: " + ", ".join(f"{p.label} {p.accuracy:.3f}" for p in some) for name, some in shown.items()
+    ]
+    return picture(content, "Test accuracies with 95 % intervals. " + "; ".join(said))
+
+
+def context(settings: params.Params) -> Row:
+    """Return everything the template names.
+
+    Raises
+    ------
+    DataError
+        An out of an earlier stage, or a kept result, is missing or does not fit ``params.yaml``.
+    """
+    dataset, tracks = read_dataset(), read_tracks(_there(TRACKS))
+    measured, recorded = record_results.measured(settings), record_results.recorded(settings, dataset["name"])
+    tasks = [task_view(task, result_rows(task, measured, recorded), settings) for task in settings.tasks]
+    unused = tracks.loc[~tracks["usable"], ["track_id", "genre", "reason"]]
+    return {
+        "dataset": dataset,
+        "protocol": settings.split.protocol,
+        "protocols": PROTOCOLS,
+        "model_names": MODELS,
+        "library": library(tracks),
+        "genres": genre_rows(tracks),
+        "history": history(),
+        "moods": mood_rows(read_labels("mood")) if "mood" in settings.tasks else [],
+        "unused": unused.to_dict("records"),
+        "findings": {
+            "audio files": read_json(_there(TRACK_FINDINGS)),
+            "mood labels": read_json(_there(LABEL_FINDINGS)),
+        },
+        "tasks": tasks,
+        "comparison": comparison(tasks),
+        "reported": [one for one in REPORTED if one["task"] in settings.tasks],
+        "notes": notes(dataset["name"], list(PROTOCOLS)),
+        "leaky_protocols": LEAKY,
+        "rows_shown": ROWS_SHOWN,
+        "intakes_shown": INTAKES_SHOWN,
+        "tracks_shown": TRACKS_SHOWN,
+    }
+
+
+def render(values: Row) -> str:
+    """Fill the template; a name it does not know is an error, and all text is escaped."""
+    return templates.render(TEMPLATE, values, {"score": score, "percent": percent, "count": count})
+
+
+def score(value: float) -> str:
+    """Return three digits after the point."""
+    return f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """Return a share of 0 to 1 in per cent, with one digit, held together by a narrow space."""
+    return f"{100 * value:.1f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def count(value: int) -> str:
+    """Return a whole number with narrow spaces between thousands."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise DataError(f"expected {path}, received no such file. Run `dvc repro`.")
+    return path
+
+
+def _bytes(path: Path) -> bytes:
+    return _there(path).read_bytes()
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(_there(path), keep_default_na=False)
+
+
+def main() -> None:
+    """Write the page."""
+    page = render(context(params.read()))
+    write_text(PAGE, page)
+    print(f"{PAGE}: {len(page.encode()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,153 @@
+"""Stage ``split``: who trains, who chooses the model, who is held out, under a named protocol.
+
+========================= ==================================================================== =========
+protocol                  rule                                                                 promoted?
+========================= ==================================================================== =========
+``artist``                stratified by label; an artist or duplicate cluster is on one side    yes
+``fault_filtered``        the published 443/197/290 GTZAN lists                                 yes
+``track``                 stratified tracks; duplicates together, artists on both sides         yes
+``seed``                  slices and augmented copies shuffled, as the report did: leaks        never
+========================= ==================================================================== =========
+
+``artifacts/splits/<task>.csv``: ``track_id,label,group,part,protocol,slice,copy``. ``slice`` and ``copy``
+are blank but under ``seed``, where each row is one slice (copy 0) or one augmented copy (1 to 5) of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pandas as pd
+
+from pipeline import params
+from pipeline.errors import DataError, run_main
+from pipeline.files import write_csv
+from pipeline.tables.labels import read_labels
+from pipeline.tables.splits import PARTS, SPLIT_COLUMNS, split_path
+from pipeline.tables.tracks import usable_tracks
+from pipeline.taxonomy import TASKS
+from pipeline.training.augment import COPIES
+from pipeline.training.folds import stratified_folds, track_groups
+
+
+def hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.Series:
+    """Return True for about ``share`` of the rows; a class that has one group only is never held out."""
+    groups_of_class = table.groupby("label")["group"].transform("nunique")
+    only = table["group"].isin(table.loc[groups_of_class == 1, "group"])
+    free = table[~only]
+    held = pd.Series(False, index=table.index)
+    held[free.index] = stratified_folds(free["label"], free["group"], max(2, round(1 / share)), seed) == 0
+    return held
+
+
+def grouped(table: pd.DataFrame, settings: params.SplitParams, seed: int) -> pd.Series:
+    """Return the part of each row: first test, then valid, are held out of what remains."""
+    part = pd.Series("train", index=table.index)
+    part[hold_out(table, settings.test, seed)] = "test"
+    rest = table[part == "train"]
+    part[rest.index[hold_out(rest, settings.valid / (1 - settings.test), seed)]] = "valid"
+    return part
+
+
+def shuffled(n_rows: int, settings: params.SplitParams, seed: int) -> np.ndarray:
+    """Return the seed's parts: all rows shuffled, then cut by share."""
+    order = np.random.default_rng(seed).permutation(n_rows)
+    n_test, n_valid = round(n_rows * settings.test), round(n_rows * settings.valid)
+    part = np.full(n_rows, "train", dtype=object)
+    part[order[:n_test]] = "test"
+    part[order[n_test : n_test + n_valid]] = "valid"
+    return part
+
+
+def expand(table: pd.DataFrame, n_slices: pd.Series, *, copies: bool) -> pd.DataFrame:
+    """Return one row for every slice (copy 0) and, if wanted, every augmented copy of it."""
+    versions = range(1 + (len(COPIES) if copies else 0))
+    rows = [
+        (track_id, label, one, copy)
+        for track_id, label in zip(table["track_id"], table["label"], strict=True)
+        for one in range(int(n_slices[track_id]))
+        for copy in versions
+    ]
+    out = pd.DataFrame(rows, columns=["track_id", "label", "slice", "copy"])
+    group = out["track_id"] + "/" + out["slice"].astype(str) + "/" + out["copy"].astype(str)
+    return out.assign(group=group)
+
+
+def split(
+    table: pd.DataFrame, tracks: pd.DataFrame, settings: params.SplitParams, *, seed: int, copies: bool
+) -> pd.DataFrame:
+    """Assign every labelled track (under ``seed``: every row) to a part.
+
+    Parameters
+    ----------
+    table
+        ``track_id``, ``label``.
+    tracks
+        The catalogue.
+    settings, seed, copies
+        Protocol and shares; seed; whether augmented copies exist.
+
+    Returns
+    -------
+    pd.DataFrame
+        The contract's columns.
+
+    Raises
+    ------
+    DataError
+        A part would be empty.
+    """
+    known = tracks.assign(group=track_groups(tracks, by_artist=settings.protocol == "artist"))
+    facts = known.set_index("track_id").loc[table["track_id"]].reset_index()
+    out = table[["track_id", "label"]].reset_index(drop=True)
+    if settings.protocol == "seed":
+        out = expand(out, facts.set_index("track_id")["n_slices"], copies=copies)
+        out["part"] = shuffled(len(out), settings, seed)
+    elif settings.protocol == "fault_filtered":
+        out["group"], out["part"] = facts["group"], facts["filtered_split"]
+        out = out[out["part"] != ""]
+    else:
+        out["group"] = facts["group"]
+        out["part"] = grouped(out, settings, seed)
+    out = out.assign(protocol=settings.protocol)
+    _check_parts(out, settings.protocol)
+    return out.reindex(columns=list(SPLIT_COLUMNS))
+
+
+def _check_parts(table: pd.DataFrame, protocol: str) -> None:
+    """Refuse a split with an empty part, or with a group in two parts."""
+    empty = [part for part in PARTS if not (table["part"] == part).any()]
+    if empty:
+        counts = table["part"].value_counts().to_dict()
+        raise DataError(
+            f"protocol {protocol}: expected tracks in train, valid and test, received none in "
+            f"{', '.join(empty)} (tracks: {counts}). Add tracks, or choose another split.protocol"
+            + (": fault_filtered needs GTZAN's published lists." if protocol == "fault_filtered" else ".")
+        )
+    straddling = table.groupby("group")["part"].nunique().loc[lambda n: n > 1].index.tolist()
+    if straddling:
+        raise DataError(
+            f"protocol {protocol}: expected each group in one part, received {straddling[:5]} in two. "
+            "Mend artist, duplicate or split in data/index.csv."
+        )
+
+
+def main() -> None:
+    """Write one task's split."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.stages.split", description=main.__doc__)
+    parser.add_argument("--task", choices=TASKS, required=True)
+    task, settings = parser.parse_args().task, params.read()
+    table = split(
+        read_labels(task),
+        usable_tracks(),
+        settings.split,
+        seed=settings.seed,
+        copies=settings.spectrogram.waveform_copies,
+    )
+    write_csv(split_path(task), table)
+    print(f"{task}: " + ", ".join(f"{part} {n}" for part, n in table["part"].value_counts().items()))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,24 @@
+"""``artifacts/features/<track_id>.npy``: a track's log-mel slices; ``artifacts/copies``: augmented copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+FEATURES: Final = Path("artifacts/features")
+
+COPIES_FOLDER: Final = Path("artifacts/copies")
+
+COPIES_ORDER: Final = COPIES_FOLDER / "order.json"  # DVC wants a folder that is never empty
+
+
+def features_path(track_id: str, folder: Path = FEATURES) -> Path:
+    """Return where a track's features are."""
+    return folder / f"{track_id}.npy"
+
+
+def load_features(track_id: str, folder: Path = FEATURES) -> np.ndarray:
+    """Memory-map a track's features: float16 (n_slices, n_mels, frames) in dB."""
+    return np.load(features_path(track_id, folder), mmap_mode="r")

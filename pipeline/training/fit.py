@@ -1,0 +1,155 @@
+"""Fit one network to its training rows, and choose its best epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from pipeline import params
+from pipeline.errors import DataError, ParamsError
+from pipeline.inference.normalise import Kind, Normaliser
+from pipeline.tables.features import load_features
+from pipeline.tables.trained_models import CURVE_COLUMNS
+from pipeline.training import models
+from pipeline.training import normaliser as normalisers
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.training.batches import Rows
+
+
+_LOADERS: Final = 2  # threads that read and augment the next batches
+
+_DIGITS: Final = 6
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model with what belongs to it.
+
+    Parameters
+    ----------
+    model
+        The Keras model, with the best epoch's weights.
+    normaliser
+        Fitted on the training rows.
+    curves
+        One row per epoch, columns ``CURVE_COLUMNS``.
+    """
+
+    model: keras.Model
+    normaliser: Normaliser
+    curves: pd.DataFrame
+
+
+def fit_normaliser(rows: Rows, kind: Kind) -> Normaliser:
+    """Fit on the rows' own slices, each once; their augmented copies do not count."""
+    whole = pd.DataFrame({"track_id": rows.track_id, "slice": rows.slice}).drop_duplicates()
+    clips = (
+        load_features(track_id)[np.sort(part.to_numpy())]
+        for track_id, part in whole.groupby("track_id", sort=True)["slice"]
+    )
+    return normalisers.fit(kind, clips)
+
+
+def _callbacks(schedule: params.ModelParams, *, log: bool) -> list[Any]:
+    from keras import callbacks
+
+    chosen = [
+        callbacks.EarlyStopping("val_loss", patience=schedule.patience, restore_best_weights=True),
+        callbacks.TerminateOnNaN(),
+    ]
+    if log:
+        import mlflow
+
+        chosen.append(
+            callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch))
+        )
+    return chosen
+
+
+def fit(
+    name: str,
+    train: Rows,
+    valid: Rows,
+    settings: params.TrainParams,
+    *,
+    seed: int,
+    log: bool,
+    verbose: int = 2,
+) -> Fitted:
+    """Train one model; the epoch with the lowest validation loss wins.
+
+    Parameters
+    ----------
+    name
+        A key of ``settings.models``.
+    train, valid
+        Rows to learn from and to stop by.
+    settings
+        The params section ``train``.
+    seed
+        Of initial weights, dropout, order and augmentation.
+    log
+        Send every epoch's metrics to the MLflow run that is open.
+    verbose
+        Keras' own: 0 is silent, 1 a progress bar, 2 a line an epoch.
+
+    Raises
+    ------
+    DataError
+        The loss became NaN in the first epoch.
+    """
+    import keras
+
+    from pipeline.training.batches import Batches, TrainBatches, read_row
+
+    schedule = settings.models[name]  # type: ignore[index]
+    normaliser = fit_normaliser(train, settings.normalise)
+    shape = read_row(train.track_id[0], train.slice[0], 0).shape
+    _check_shape(shape)
+    model = models.build(name, shape, train.targets.shape[1])
+    model.compile(
+        keras.optimizers.Adam(schedule.learning_rate),
+        loss="categorical_crossentropy",
+        weighted_metrics=[],
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA is several times slower on CPU
+    )
+    rows = train.balanced() if settings.class_weight == "balanced" else train
+    history = model.fit(
+        TrainBatches(rows, normaliser, settings, seed=seed, workers=_LOADERS),
+        validation_data=Batches(valid, normaliser, batch_size=settings.batch_size, workers=_LOADERS),
+        epochs=schedule.epochs,
+        callbacks=_callbacks(schedule, log=log),
+        verbose=verbose,
+    ).history
+    curves = _curves(history)
+    if not curves["val_loss"].map(math.isfinite).any():
+        raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
+    return Fitted(model, normaliser, curves)
+
+
+def _check_shape(shape: tuple[int, int]) -> None:
+    if any(size < least for size, least in zip(shape, models.SMALLEST, strict=True)):
+        raise ParamsError(
+            f"spectrogram: expected at least {models.SMALLEST} (n_mels, frames) for the models, "
+            f"received {shape}. Raise n_mels or lower hop_length."
+        )
+
+
+def _curves(history: dict[str, list[float]]) -> pd.DataFrame:
+    table = pd.DataFrame({name: values for name, values in history.items() if name in CURVE_COLUMNS})
+    table.insert(0, "epoch", range(1, len(table) + 1))
+    return table.reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
+
+
+def require_schedule(settings: params.Params, name: str) -> None:
+    """Raise `ParamsError` if params.yaml does not say how to train a model."""
+    if name not in settings.train.models:
+        raise ParamsError(f"params.yaml: expected a section train.models.{name}, received none. Add it.")

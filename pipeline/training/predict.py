@@ -1,0 +1,101 @@
+"""Ask a trained model about rows, and score its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from pipeline import params
+from pipeline.inference.normalise import Normaliser
+from pipeline.training import scores
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.training.batches import Rows
+
+
+_BATCH: Final = 32
+
+_DIGITS: Final = 6
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Truth and probabilities of one part.
+
+    Parameters
+    ----------
+    n_slices
+        Rows predicted.
+    slice_truth, slice_probabilities
+        int (n_slices,), float (n_slices, n_classes).
+    tracks
+        Track ids, sorted, (n_tracks,).
+    truth, probabilities
+        int (n_tracks,), float (n_tracks, n_classes).
+    """
+
+    n_slices: int
+    slice_truth: np.ndarray
+    slice_probabilities: np.ndarray
+    tracks: np.ndarray
+    truth: np.ndarray
+    probabilities: np.ndarray
+
+
+def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[str, int]) -> Predicted:
+    """Ask a model about rows.
+
+    Parameters
+    ----------
+    model, normaliser
+        From `pipeline.stages.train`.
+    rows
+        The part's rows.
+    truth
+        The class number of every track.
+    """
+    from pipeline.training.batches import Batches
+
+    batches = Batches(rows, normaliser, batch_size=_BATCH, workers=2)
+    probabilities = np.asarray(model.predict(batches, verbose=0), np.float64)
+    tracks, mean = scores.mean_by(rows.track_id, probabilities)
+    return Predicted(
+        n_slices=len(rows),
+        slice_truth=np.array([truth[track] for track in rows.track_id]),
+        slice_probabilities=probabilities,
+        tracks=tracks,
+        truth=np.array([truth[track] for track in tracks]),
+        probabilities=mean,
+    )
+
+
+def score(predicted: Predicted, settings: params.EvaluateParams, *, seed: int) -> dict[str, Any]:
+    """Return one part's entry of the metrics."""
+    bins = settings.calibration_bins
+    interval = scores.bootstrap_accuracy(
+        predicted.truth, predicted.probabilities, n_resamples=settings.bootstrap, seed=seed
+    )
+    track = scores.summary(predicted.truth, predicted.probabilities, n_bins=bins)
+    return {
+        "n_slices": predicted.n_slices,
+        "n_tracks": len(predicted.tracks),
+        "slice": scores.summary(predicted.slice_truth, predicted.slice_probabilities, n_bins=bins),
+        "track": track | {"accuracy_ci": [round(end, _DIGITS) for end in interval]},
+    }
+
+
+def prediction_table(parts: dict[str, Predicted], classes: list[str]) -> pd.DataFrame:
+    """Return one row a track and part."""
+    tables = []
+    for part, one in parts.items():
+        facts = pd.DataFrame({"track_id": one.tracks, "part": part})
+        facts["label"] = [classes[number] for number in one.truth]
+        facts["predicted"] = [classes[number] for number in one.probabilities.argmax(axis=1)]
+        shares = pd.DataFrame(one.probabilities.round(_DIGITS), columns=[f"p_{name}" for name in classes])
+        tables.append(pd.concat([facts, shares], axis=1))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,300 @@
+"""Registration and promotion against real MLflow stores: the project's own SQLite, and PostgreSQL."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pipeline import files, params, tracking
+from pipeline.errors import CmgError, UnavailableError
+from pipeline.inference.normalise import Normaliser
+from pipeline.stages import promote, register
+from pipeline.tables.metrics import metrics_path
+from pipeline.tables.predictions import predictions_path
+from pipeline.tables.tracks import TRACK_COLUMNS, TRACKS
+from pipeline.tables.trained_models import card_path, weights_path
+from pipeline.training import backend, models
+from pipeline.training.weights import save_weights
+from tests.conftest import ROOT
+from tests.flows import postgres
+
+CLASSES = ["blues", "metal"]
+HELD_OUT = [f"blues.{n:05}" for n in range(6)] + [f"metal.{n:05}" for n in range(6)]
+
+
+needs_postgres = pytest.mark.skipif(
+    postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def registry(request: pytest.FixtureRequest, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with an empty store behind it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if request.param == "postgresql":
+        server = request.getfixturevalue("database")
+        name = f"mlflow{abs(hash(request.node.name))}"
+        server.run(f"create database {name}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+    return workspace
+
+
+@pytest.fixture
+def store(registry: Path) -> Path:
+    """Work in a folder with the code that a model carries, test tracks, and no registry yet."""
+    workspace = registry
+    for package in ("pipeline", "serving"):
+        (workspace / package).symlink_to(ROOT / package)
+    rows = []
+    for number, track in enumerate(HELD_OUT):
+        path = Path(f"data/gtzan/{track.split('.')[0]}/{track}.au")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(0, 0.1, 30_000)
+        soundfile.write(path, noise, 22_050, format="AU", subtype="PCM_16")
+        rows.append({"track_id": track, "path": str(path)})
+    files.write_csv(TRACKS, pd.DataFrame(rows).reindex(columns=list(TRACK_COLUMNS)))
+    return workspace
+
+
+def put_model(name: str, *, seed: int, valid_f1: float, hits: float, seen: list[str], **card) -> str:
+    """Write a real model, card, metrics and predictions (right on the share ``hits``); return its hash."""
+    backend.prepare(seed)
+    model = models.build(name, (128, 431), len(CLASSES))
+    path = weights_path("genre", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(model, path)
+    facts = {
+        "task": "genre",
+        "model": name,
+        "params": model.count_params(),
+        "classes": CLASSES,
+        "protocol": "artist",
+        "leaky": False,
+        "optimistic": False,
+        "seed": seed,
+        "dataset": {"name": "tiny", "synthetic": False},
+        "spectrogram": {"n_fft": 2048, "hop_length": 512, "n_mels": 128},
+        "normaliser": Normaliser("l2").as_dict(),
+        "seen_tracks": seen,
+        "weights_sha256": files.sha256(path),
+    } | card
+    files.write_json(card_path("genre", name), facts)
+    scores = {"accuracy": 0.5, "macro_f1": valid_f1, "accuracy_ci": [0.1, 0.9]}
+    part = {"n_slices": 12, "n_tracks": 12, "slice": {"accuracy": 0.5}, "track": scores}
+    files.write_json(metrics_path("genre", name), facts | dict.fromkeys(("train", "valid", "test"), part))
+    right = np.arange(len(HELD_OUT)) < hits * len(HELD_OUT)
+    label = np.array([track.split(".")[0] for track in HELD_OUT])
+    blues = np.where((label == "blues") == right, 0.9, 0.1)
+    table = pd.DataFrame(
+        {"track_id": HELD_OUT, "part": "test", "label": label, "predicted": np.where(blues > 0.5, *CLASSES)}
+    ).assign(p_blues=blues, p_metal=1 - blues)
+    files.write_csv(predictions_path("genre", name), table)
+    return facts["weights_sha256"]
+
+
+def settings_for(settings: params.Params, names: list[str]) -> params.Params:
+    return settings.model_copy(update={"models": names, "tasks": ["genre"]})
+
+
+def run_stages(settings: params.Params) -> dict[str, Any]:
+    """Register and promote, as DVC does; return the decision on genre."""
+    names = list(settings.models)
+    register.register("genre", names)
+    return promote.promote("genre", register.best_of("genre", names), settings.promote)
+
+
+def champion() -> tuple[str, dict[str, str]]:
+    client = tracking.configure().MlflowClient()
+    version = client.get_model_version_by_alias("genre-classifier", "champion")
+    return str(version.version), version.tags
+
+
+@pytest.mark.slow
+def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
+    """First champion, idempotence, a worse and a better challenger, a leaky one: all in one store."""
+    one, two = settings_for(settings, ["lenet5"]), settings_for(settings, ["lenet5", "cnn64"])
+    first = put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=["elsewhere"])
+    assert run_stages(one)["promoted"]
+    version, tags = champion()
+    assert version == "1"
+    assert tags["weights_sha256"] == first
+    assert tags["protocol"] == "artist"
+    assert tags["decision"] == "promoted"
+    assert "test.track.accuracy" in tags
+
+    again = run_stages(one)
+    assert not again["promoted"]
+    assert "same weights" in again["reason"]
+    assert champion()[0] == "1"
+
+    put_model("cnn64", seed=2, valid_f1=0.9, hits=0.0, seen=["elsewhere"])
+    worse = run_stages(two)
+    assert not worse["promoted"]
+    assert "on 12 tracks unseen by both" in worse["reason"]
+    assert champion()[0] == "1"
+    assert files.read_json(register.path_of("genre"))["candidate"] == "cnn64"
+
+    put_model("cnn64", seed=3, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
+    assert run_stages(two)["promoted"]
+    assert champion()[0] == "3"
+
+    put_model("lenet5", seed=4, valid_f1=1.0, hits=1.0, seen=[], leaky=True, protocol="seed")
+    assert "leaks" in run_stages(one)["reason"]
+    assert champion()[0] == "3"
+
+    promotions = tracking.configure().search_runs(
+        experiment_names=["genre"], filter_string="attributes.run_name = 'promotion'", output_format="list"
+    )
+    assert {run.data.tags["decision"] for run in promotions} == {"promoted", "kept champion"}
+    assert all(run.data.tags["reason"] for run in promotions)
+
+
+@pytest.mark.slow
+def test_a_retrain_that_tries_again_tells_what_its_first_try_decided(
+    store: Path, settings: params.Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = settings_for(settings, ["lenet5"])
+    put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=["elsewhere"])
+    monkeypatch.setenv(tracking.RETRAIN, "monday")
+    assert run_stages(one) == run_stages(one)
+    assert run_stages(one)["reason"] == "there was no champion"
+    monkeypatch.setenv(tracking.RETRAIN, "tuesday")
+    assert "same weights" in run_stages(one)["reason"]
+
+
+@pytest.mark.slow
+def test_comparison_leaves_out_what_the_champion_has_seen(store: Path, settings: params.Params) -> None:
+    put_model("lenet5", seed=1, valid_f1=0.5, hits=0.5, seen=HELD_OUT[3:])
+    run_stages(settings_for(settings, ["lenet5"]))
+    put_model("cnn64", seed=2, valid_f1=0.9, hits=1.0, seen=["elsewhere"])
+    decision = run_stages(settings_for(settings, ["cnn64"]))
+    assert not decision["promoted"]
+    assert decision["reason"] == "3 tracks are unseen by both, 10 are needed to compare"
+
+
+def test_find_run_prefers_the_latest_and_knows_when_there_is_none(workspace: Path) -> None:
+    assert tracking.find_run("genre", "abc") is None
+    for name in ("older", "newer"):
+        with tracking.run("genre", name, {"weights_sha256": "abc"}) as active:
+            last = active.info.run_id
+    assert tracking.find_run("genre", "abc") == last
+    assert tracking.find_run("mood", "abc") is None
+
+
+def test_store_is_the_projects_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with tracking.run("genre", "one", {}) as active:
+        assert "mlflow.parentRunId" not in active.data.tags
+    assert (workspace / "mlruns/mlflow.db").exists()
+    assert "mlruns/artifacts" in active.info.artifact_uri
+
+
+def parent_of(run: Any) -> str:
+    return run.data.tags["mlflow.parentRunId"]
+
+
+def test_models_of_a_retrain_lie_under_one_run_a_task(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tracking.RETRAIN, "monday")
+    with tracking.run("genre", "lenet5", {}) as one:
+        pass
+    with tracking.run("mood", "lenet5", {}) as other:
+        pass
+    with tracking.run("genre", "cnn64", {}) as two:
+        pass
+    assert parent_of(one) == parent_of(two) != parent_of(other)
+    client = tracking.configure().MlflowClient()
+    assert client.get_run(parent_of(one)).info.run_name == "monday"
+    assert two.data.tags["retrain"] == "monday"
+    assert client.get_run(two.info.run_id).data.params["retrain"] == "monday"  # for MLflow's comparison
+    monkeypatch.setenv(tracking.RETRAIN, "retrain 2026-11-24 03:00:00")
+    with tracking.run("genre", "lenet5", {}) as dated:
+        pass
+    assert client.get_run(dated.info.run_id).data.params["retrain"] == "2026-11-24 03:00:00"
+
+
+def test_a_retrain_that_ends_closes_its_runs_and_those_a_kill_left_open(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("dvc.lock").write_text("as it is while a stage runs")
+    client, runs = tracking.configure().MlflowClient(), {}
+    for name in ("killed", "monday"):
+        monkeypatch.setenv(tracking.RETRAIN, name)
+        with tracking.run("genre", "lenet5", {}) as child:
+            runs[name] = parent_of(child)
+        client.update_run(child.info.run_id, status="RUNNING")  # as SIGTERM and SIGKILL leave it
+        runs[f"{name}'s model"] = child.info.run_id
+    client.create_registered_model("genre-classifier")
+    made = client.create_model_version("genre-classifier", child.info.artifact_uri, run_id=child.info.run_id)
+    elsewhere = client.create_run(child.info.experiment_id, tags={"checkout": "another", "retrain": "there"})
+    Path("dvc.lock").write_text("as it is in the end")
+    tracking.close_retrain("monday", "FINISHED", {"genre": {"decision": "promoted"}})
+    ended = {name: client.get_run(run_id) for name, run_id in runs.items()}
+    assert {name: run.info.status for name, run in ended.items()} == {
+        "killed": "KILLED",
+        "killed's model": "KILLED",
+        "monday": "FINISHED",
+        "monday's model": "KILLED",
+    }
+    assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
+    for name in ("monday", "monday's model"):
+        assert ended[name].data.tags["dvc_lock_sha256"] == files.sha256(Path("dvc.lock"))
+    version = client.get_model_version("genre-classifier", made.version)
+    assert version.tags["dvc_lock_sha256"] == files.sha256(Path("dvc.lock"))
+    assert ended["monday"].data.tags["decision"] == "promoted"
+    assert "decision" not in ended["killed"].data.tags
+
+
+def test_a_server_that_is_gone_is_an_unavailable_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(UnavailableError, match="expected an MLflow store at http://127"):
+        tracking.configure()
+
+
+@pytest.mark.parametrize("code", [502, 503])
+def test_a_proxy_without_its_server_is_an_unavailable_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(code)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UnavailableError, match="expected an MLflow store at http://127"):
+            tracking.configure()
+        server.shutdown()
+
+
+def test_a_store_that_is_no_database_is_a_fault_to_mend(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "broken.db").write_bytes(b"no database" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/broken.db")
+    with pytest.raises(CmgError) as caught:
+        tracking.configure()
+    assert not isinstance(caught.value, UnavailableError)

@@ -1,0 +1,169 @@
+"""Features are made once per content and parameters, and the folder holds exactly the tracks asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pipeline import files
+from pipeline.errors import DataError
+from pipeline.inference import audio, logmel
+from pipeline.inference.logmel import LogMel
+from pipeline.stages import spectrogram
+from pipeline.tables.features import COPIES_FOLDER, FEATURES, features_path, load_features
+
+if TYPE_CHECKING:
+    from conftest import Library
+
+SPEC = LogMel(n_fft=1024, hop_length=2048, n_mels=32)
+
+
+def tracks_of(library: Library) -> pd.DataFrame:
+    """Return what the stage reads of the catalogue."""
+    paths = [library.path_of(track_id) for track_id in library.track_ids]
+    return pd.DataFrame(
+        {
+            "track_id": library.track_ids,
+            "path": [path.as_posix() for path in paths],
+            "sha256": [files.sha256(path) for path in paths],
+        }
+    )
+
+
+def published(folder: Path = FEATURES) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def content(folder: Path = FEATURES) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npy"))}
+
+
+def test_every_track_gets_the_features_of_its_audio(library: Library) -> None:
+    assert spectrogram.build_features(tracks_of(library), SPEC) == 12
+    assert published() == sorted(f"{track_id}.npy" for track_id in library.track_ids)
+    for track_id in library.track_ids:
+        slices = audio.slices(audio.mono(audio.decode(library.path_of(track_id))))
+        loaded = load_features(track_id)
+        assert loaded.dtype == np.float16
+        np.testing.assert_array_equal(loaded, logmel.features(slices, SPEC))
+
+
+def test_features_are_read_lazily(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library).iloc[:1], SPEC)
+    assert isinstance(load_features("blues.00000"), np.memmap)
+
+
+def test_a_second_run_computes_nothing(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library), SPEC)
+    before = content()
+    assert spectrogram.build_features(tracks_of(library), SPEC) == 0
+    assert content() == before
+
+
+def test_one_changed_file_computes_one(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library), SPEC)
+    before = content()
+    soundfile.write(library.path_of("metal.00002"), 0.3 * np.sin(np.arange(33_075) / 5), 22_050)
+    assert spectrogram.build_features(tracks_of(library), SPEC) == 1
+    assert [name for name, one in content().items() if one != before[name]] == ["metal.00002.npy"]
+
+
+def test_other_parameters_compute_all_and_going_back_none(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library), SPEC)
+    before = content()
+    for other in (LogMel(2048, 2048, 32), LogMel(1024, 1024, 32), LogMel(1024, 2048, 40)):
+        assert spectrogram.build_features(tracks_of(library), other) == 12
+    assert spectrogram.build_features(tracks_of(library), SPEC) == 0
+    assert content() == before
+
+
+def test_features_of_tracks_that_are_gone_are_removed(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library), SPEC)
+    assert spectrogram.build_features(tracks_of(library).iloc[2:], SPEC) == 0
+    assert len(published()) == 10
+    assert "blues.00000.npy" not in published()
+
+
+def test_equal_audio_is_computed_once(library: Library) -> None:
+    library.path_of("pop.00003").write_bytes(library.path_of("blues.00000").read_bytes())
+    assert spectrogram.build_features(tracks_of(library), SPEC) == 11
+    assert len(published()) == 12
+    np.testing.assert_array_equal(load_features("pop.00003"), load_features("blues.00000"))
+
+
+def test_a_renamed_track_computes_nothing(library: Library) -> None:
+    tracks = tracks_of(library)
+    spectrogram.build_features(tracks, SPEC)
+    tracks["track_id"] = [f"{one}.new" for one in tracks["track_id"]]
+    assert spectrogram.build_features(tracks, SPEC) == 0
+    assert "blues.00000.new.npy" in published()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(library: Library) -> None:
+    tracks = tracks_of(library)
+    spectrogram.build_features(tracks.iloc[:5], SPEC)
+    assert spectrogram.build_features(tracks, SPEC) == 7
+
+
+def test_a_file_that_breaks_leaves_what_was_computed(library: Library) -> None:
+    tracks = tracks_of(library)
+    library.path_of("pop.00003").write_bytes(b"")
+    with pytest.raises(DataError, match=r"pop\.00003\.au"):
+        spectrogram.build_features(tracks, SPEC)
+    assert len(list(spectrogram.CACHE.glob("*.npy"))) == 11
+    assert not list(spectrogram.CACHE.glob(".new-*"))
+
+
+def test_a_file_with_samples_that_are_not_finite_is_named(library: Library) -> None:
+    path = library.path_of("pop.00003")
+    soundfile.write(path, np.full(33_075, np.nan), 22_050, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"finite.*pop\.00003|pop\.00003.*finite"):
+        spectrogram.build_features(tracks_of(library), SPEC)
+
+
+def test_every_key_is_its_own() -> None:
+    specs = [SPEC, LogMel(2048, 2048, 32), LogMel(1024, 512, 32), LogMel(1024, 2048, 33)]
+    keys = [
+        key(one, spec)
+        for key in (spectrogram.feature_key, spectrogram.copies_key)
+        for one in "ab"
+        for spec in specs
+    ]
+    assert len(set(keys)) == len(keys) == 16
+    assert spectrogram.feature_key("a", SPEC) == spectrogram.feature_key("a", LogMel(1024, 2048, 32))
+
+
+def test_the_copies_of_a_track(library: Library) -> None:
+    tracks = tracks_of(library).iloc[:1]
+    assert spectrogram.build_copies(tracks, SPEC) == 1
+    first = content(COPIES_FOLDER)
+    assert load_features("blues.00000", COPIES_FOLDER).shape == (1, 5, *SPEC.shape)
+    for path in spectrogram.CACHE.iterdir():
+        path.unlink()
+    assert spectrogram.build_copies(tracks, SPEC) == 1
+    assert content(COPIES_FOLDER) == first, "the noise depends on the audio alone"
+
+
+def test_copies_that_are_not_wanted_are_removed(library: Library) -> None:
+    tracks = tracks_of(library)
+    files.write_array(features_path("old", COPIES_FOLDER), np.zeros(3))
+    assert spectrogram.build_copies(tracks.iloc[:0], SPEC) == 0
+    assert not list(COPIES_FOLDER.glob("*.npy"))
+
+
+def test_truncated_cache_entry_is_computed_again(library: Library) -> None:
+    paths = [str(library.path_of(track)) for track in library.track_ids]
+    tracks = pd.DataFrame(
+        {"track_id": library.track_ids, "path": paths, "sha256": [files.sha256(Path(p)) for p in paths]}
+    )
+    spec = LogMel()
+    assert spectrogram.build_features(tracks, spec) == len(tracks)
+    cut = sorted(spectrogram.CACHE.iterdir())[0]
+    cut.write_bytes(cut.read_bytes()[:1000])
+    assert spectrogram.build_features(tracks, spec) == 1
+    assert np.load(cut).shape[1:] == (128, 431)
