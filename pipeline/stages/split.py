@@ -28,26 +28,9 @@ from pipeline.tables.splits import PARTS, SPLIT_COLUMNS, split_path
 from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import TASKS
 from pipeline.training.augment import COPIES
-from pipeline.training.folds import stratified_folds, track_groups
-
-
-def hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.Series:
-    """Return True for about ``share`` of the rows; a class that has one group only is never held out."""
-    groups_of_class = table.groupby("label")["group"].transform("nunique")
-    only = table["group"].isin(table.loc[groups_of_class == 1, "group"])
-    free = table[~only]
-    held = pd.Series(False, index=table.index)
-    held[free.index] = stratified_folds(free["label"], free["group"], max(2, round(1 / share)), seed) == 0
-    return held
-
-
-def grouped(table: pd.DataFrame, settings: params.SplitParams, seed: int) -> pd.Series:
-    """Return the part of each row: first test, then valid, are held out of what remains."""
-    part = pd.Series("train", index=table.index)
-    part[hold_out(table, settings.test, seed)] = "test"
-    rest = table[part == "train"]
-    part[rest.index[hold_out(rest, settings.valid / (1 - settings.test), seed)]] = "valid"
-    return part
+from pipeline.training.folds import group_names, track_groups
+from pipeline.training.hold_out import parts as held_out
+from pipeline.training.hold_out import place
 
 
 def shuffled(n_rows: int, settings: params.SplitParams, seed: int) -> np.ndarray:
@@ -98,7 +81,9 @@ def split(
     DataError
         A part would be empty.
     """
-    known = tracks.assign(group=track_groups(tracks, by_artist=settings.protocol == "artist"))
+    by_artist = settings.protocol == "artist"
+    group = track_groups(tracks, by_artist=by_artist)
+    known = tracks.assign(group=group, group_name=group_names(tracks, group, by_artist=by_artist))
     facts = known.set_index("track_id").loc[table["track_id"]].reset_index()
     out = table[["track_id", "label"]].reset_index(drop=True)
     if settings.protocol == "seed":
@@ -109,7 +94,8 @@ def split(
         out = out[out["part"] != ""]
     else:
         out["group"] = facts["group"]
-        out["part"] = grouped(out, settings, seed)
+        places = facts["group_name"].map(lambda name: place(name, seed))
+        out["part"] = held_out(out["label"], out["group"], places, valid=settings.valid, test=settings.test)
     out = out.assign(protocol=settings.protocol)
     _check_parts(out, settings.protocol)
     return out.reindex(columns=list(SPLIT_COLUMNS))

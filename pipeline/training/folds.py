@@ -32,13 +32,38 @@ def track_groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     n = len(tracks)
     original = tracks["duplicate_of"].where(tracks["duplicate_of"] != "", tracks["track_id"])
     links: list[tuple[int, int]] = []
-    keys = [tracks["sha256"], original] + ([tracks["artist"].str.casefold().str.strip()] if by_artist else [])
+    keys = [tracks["sha256"], original] + ([_artist_keys(tracks)] if by_artist else [])
     for key in keys:
         first = pd.Series(range(n)).groupby(key.to_numpy()).transform("first").to_numpy()
         links += [(i, first[i]) for i in range(n) if key.iloc[i]]
     rows, columns = zip(*links, strict=True)
     component = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n)))[1]
     return tracks["track_id"].groupby(component).transform("min")
+
+
+def _artist_keys(tracks: pd.DataFrame) -> pd.Series:
+    """Return what two spellings of one artist have in common; blank: unknown."""
+    return tracks["artist"].str.normalize("NFKC").str.casefold().str.strip()
+
+
+def group_names(tracks: pd.DataFrame, group: pd.Series, *, by_artist: bool) -> pd.Series:
+    """Return each track's group's name, which stays when tracks join or leave the group, or ids change.
+
+    An artist's group has the artist's name, the first of several; another group has its content's hash, an
+    original's rather than a duplicate's.
+
+    Parameters
+    ----------
+    tracks, by_artist
+        As for `track_groups`.
+    group
+        From `track_groups`.
+    """
+    artist = _artist_keys(tracks) if by_artist else pd.Series("", index=tracks.index)
+    kind = np.select([artist != "", tracks["duplicate_of"] == ""], [0, 1], 2)
+    name = ("artist " + artist).where(artist != "", "content " + tracks["sha256"])
+    best = pd.DataFrame({"group": group, "kind": kind, "name": name}).sort_values(["kind", "name"])
+    return group.map(best.groupby("group")["name"].first())
 
 
 def stratified_folds(label: pd.Series, group: pd.Series, n_folds: int, seed: int) -> np.ndarray:
