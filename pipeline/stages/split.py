@@ -16,6 +16,7 @@ are blank but under ``seed``, where each row is one slice (copy 0) or one augmen
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,14 @@ from pipeline.training.augment import COPIES
 from pipeline.training.folds import group_names, track_groups
 from pipeline.training.hold_out import parts as held_out
 from pipeline.training.hold_out import place
+
+_GROUPED: Final = "Add tracks until a class has three groups (artists, or tracks of unknown artist)"
+_REMEDY: Final = {
+    "artist": _GROUPED,
+    "track": _GROUPED.replace("artists, or tracks of unknown artist", "tracks; duplicates count once"),
+    "fault_filtered": "Take in all of GTZAN: fault_filtered needs GTZAN's published lists",
+    "seed": "Add tracks",
+}
 
 
 def shuffled(n_rows: int, settings: params.SplitParams, seed: int) -> np.ndarray:
@@ -108,8 +117,7 @@ def _check_parts(table: pd.DataFrame, protocol: str) -> None:
         counts = table["part"].value_counts().to_dict()
         raise DataError(
             f"protocol {protocol}: expected tracks in train, valid and test, received none in "
-            f"{', '.join(empty)} (tracks: {counts}). Add tracks, or choose another split.protocol"
-            + (": fault_filtered needs GTZAN's published lists." if protocol == "fault_filtered" else ".")
+            f"{', '.join(empty)} (tracks: {counts}). {_REMEDY[protocol]}, or choose another split.protocol."
         )
     straddling = table.groupby("group")["part"].nunique().loc[lambda n: n > 1].index.tolist()
     if straddling:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from pipeline.errors import DataError
 from pipeline.params import SplitParams
 from pipeline.stages import split
 from pipeline.tables.splits import LEAKY, PARTS, SPLIT_COLUMNS, read_split, split_path
-from pipeline.training.folds import track_groups
+from pipeline.training.folds import group_names, track_groups
 
 ARTISTS = ("", "Ella", "ella", " Ella ", "Bob", "BOB", "Nina", "Otis", "Aretha", "Muddy", "Etta", "Ray")
 property_test = settings(
@@ -160,6 +159,20 @@ def test_a_group_goes_by_its_first_track() -> None:
     ]
 
 
+@pytest.mark.parametrize("by_artist", [True, False])
+def test_a_group_keeps_its_name_when_a_duplicate_or_a_track_of_its_artist_comes(by_artist: bool) -> None:
+    tracks = catalogue(6, artist=["", "Beyonce\u0301", "Beyonc\xe9 ", "", "", ""])
+    tracks.loc[[3, 5], "duplicate_of"] = ["t000", "t001"]
+    tracks["sha256"] = [f"{9 - number} of t{number}" for number in range(6)]
+    names = [
+        group_names(some, track_groups(some, by_artist=by_artist), by_artist=by_artist).tolist()
+        for some in (tracks.iloc[[0, 1, 4]].assign(track_id=["x", "y", "z"]), tracks)
+    ]
+    assert [names[1][row] for row in (0, 1, 4)] == names[0]
+    assert names[1][3] == names[0][0]
+    assert names[1][5] == names[0][1]
+
+
 def test_groups_are_transitive() -> None:
     tracks = catalogue(4, artist=["Ella", "Ella", "Bob", "Bob"])
     tracks.loc[2, "duplicate_of"] = "t001"
@@ -191,8 +204,8 @@ def test_the_shares_are_kept_and_stratified(share: float) -> None:
     tracks = catalogue(400)
     out = run(tracks, "track", table=labels_of(tracks, 4), valid=share, test=share)
     counts = out.groupby(["part", "label"]).size().unstack()
-    np.testing.assert_allclose(counts.loc["test"], 100 * share, atol=1)
-    np.testing.assert_allclose(counts.loc["valid"], 100 * share, atol=3)
+    np.testing.assert_allclose(counts.loc[["test", "valid"]].sum(axis=1), 400 * share, atol=12)
+    assert counts.loc[["test", "valid"]].to_numpy().max() < 250 * share
 
 
 @pytest.mark.parametrize("protocol", ["artist", "track"])
@@ -213,24 +226,23 @@ def test_a_class_with_two_groups_may_be_held_out_and_stays_in_train() -> None:
     assert all("train" in part for part in parts)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2])
 def test_too_few_groups_say_so(n: int) -> None:
-    with pytest.raises(DataError, match=r"expected at least 4 groups .*received [0-3]\. Add tracks"):
+    with pytest.raises(DataError, match=r"none in .*\. Add tracks until a class has three groups \(artists"):
         run(catalogue(n), "artist", table=labels_of(catalogue(n), 1))
 
 
 def test_many_tracks_of_too_few_artists_say_so() -> None:
     tracks = catalogue(40, artist=["Ella", "Bob"] * 20)
-    with pytest.raises(DataError, match="expected at least 4 groups"):
+    with pytest.raises(DataError, match=r"Add tracks until a class has three groups \(artists"):
         run(tracks, "artist", table=labels_of(tracks, 3))
 
 
 @pytest.mark.parametrize("protocol", ["artist", "track"])
-def test_classes_smaller_than_the_folds_are_no_crash(protocol: str) -> None:
+def test_three_groups_of_a_class_are_one_of_each_part(protocol: str) -> None:
     tracks = catalogue(30)
-    with contextlib.suppress(DataError):  # it may refuse, in words
-        out = run(tracks, protocol, table=labels_of(tracks, 10))  # three tracks a class, four folds
-        assert set(out["part"]) == {"train", "valid", "test"}
+    out = run(tracks, protocol, table=labels_of(tracks, 10))
+    assert (out.groupby("label")["part"].nunique() == 3).all()
 
 
 def test_the_seed_protocol_shuffles_slices_and_copies() -> None:
@@ -281,7 +293,7 @@ def test_fault_filtered_does_not_depend_on_the_seed() -> None:
 @pytest.mark.parametrize("published", ["", "train"])
 def test_fault_filtered_without_a_list_says_so(published: str) -> None:
     with pytest.raises(
-        DataError, match=r"protocol fault_filtered: .*none in .*test.*GTZAN's published lists\."
+        DataError, match=r"protocol fault_filtered: .*none in .*test.*GTZAN's published lists"
     ):
         run(catalogue(6, filtered_split=published), "fault_filtered")
 
