@@ -1,4 +1,4 @@
-"""How much of the test part stays when tracks or labels change: ``python benchmarks/split_stability.py --seeds 40``.
+"""How much of the test part stays when tracks or labels change: ``python -m benchmarks.split_stability``.
 
 The libraries are the sample's plan (40 artists, 120 tracks) and GTZAN's published artists (1,000 tracks).
 """
@@ -17,9 +17,7 @@ from pipeline.training import hold_out
 
 def sample_library(task: str) -> pd.DataFrame:
     """Return track_id, label and group of the sample's tracks; every sixth has no mood."""
-    plan = sample.plan_tracks(
-        sample.SEED, GTZAN_GENRES, sample.ARTISTS_PER_GENRE, sample.TRACKS_PER_ARTIST
-    )
+    plan = sample.plan_tracks(sample.SEED, GTZAN_GENRES, sample.ARTISTS_PER_GENRE, sample.TRACKS_PER_ARTIST)
     rows = [(one.track_id, getattr(one, task), one.artist) for one in plan]
     table = pd.DataFrame(rows, columns=["track_id", "label", "group"])
     return table if task == "genre" else table[table.index % 6 != 5].reset_index(drop=True)

@@ -1,9 +1,9 @@
 """Which groups are held out: each by a hash of its own name, corrected no more than shares and classes need.
 
-A group's *place* is a number between 0 and 1 that follows from the seed and the group's name alone. The lowest
-places are the test part, the next ones validate, the others train: whatever is added or removed, a place stays.
-On a small library chance would miss the wished shares and leave classes out. So groups change sides, those
-nearest to the boundary first, until
+A group's *place* is a number between 0 and 1 that follows from the seed and the group's name alone. The
+lowest places are the test part, the next ones validate, the others train: whatever is added or removed, a
+place stays. On a small library chance would miss the wished shares and leave classes out. So groups change
+sides, those nearest to the boundary first, until
 
 * every class has a group in the part and one to train on (two in the part if its share is 1 to 1.5 groups, so
   that a new group joins the one held out before instead of replacing it);
@@ -24,8 +24,10 @@ import pandas as pd
 
 TOLERANCE: Final = 0.029  # of all tracks, so that rounding keeps a share within 3 points
 ROUNDED_UP: Final = 1.5  # groups: up to here a class that has outgrown one held out group holds out two
-MOST: Final = 2.5  # times a class's share: its rows in a part and 1.5 times the next group's stay below this,
-_ROOM: Final = 1.5  # so that a large group, whose coming and going moves much, needs more room than a small one
+# A class's rows in a part and 1.5 times the next group's stay below 2.5 times its share: a large group, whose
+# coming and going moves much, needs more room than a small one.
+MOST: Final = 2.5
+_ROOM: Final = 1.5
 _BITS: Final = 64
 
 

@@ -1,4 +1,4 @@
-"""A group once held out stays held out: stability, shares and coverage of classes, on libraries of every kind."""
+"""A group once held out stays held out: stability, shares and coverage of classes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def grown(tracks: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def kept(before: pd.Series, after: pd.Series) -> tuple[float, float]:
-    """Return the shares of the earlier test tracks, as far as they are there, that test and that train now."""
+    """Return which shares of the earlier test tracks that are still there test, and train, now."""
     now = after[after.index.intersection(before.index[before == "test"])]
     return float((now == "test").mean()), float((now == "train").mean())
 
@@ -60,6 +60,9 @@ def kept(before: pd.Series, after: pd.Series) -> tuple[float, float]:
 @pytest.mark.parametrize("change", ["add", "remove"])
 def test_ten_per_cent_of_tracks_leave_the_test_part_as_it_was(task: str, change: str) -> None:
     tracks, outcomes = the_sample(), []
+    tracks = tracks[tracks.index % (sample.UNLABELLED_EVERY if task == "mood" else 999) != 5].reset_index(
+        drop=True
+    )
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
         less = tracks.drop(rng.choice(len(tracks), len(tracks) // 10, replace=False)).reset_index(drop=True)
@@ -77,7 +80,9 @@ def test_new_and_changed_labels_leave_the_test_part_as_it_was() -> None:
         labelled = tracks.iloc[rng.permutation(len(tracks))[:100]]
         changed = pd.concat([labelled, tracks.drop(labelled.index)[:10]])
         changed.iloc[:5, changed.columns.get_loc("mood")] = changed["mood"].iloc[5:10].to_numpy()
-        outcomes.append(kept(parts_of(tracks, labelled, "mood", seed), parts_of(tracks, changed, "mood", seed)))
+        outcomes.append(
+            kept(parts_of(tracks, labelled, "mood", seed), parts_of(tracks, changed, "mood", seed))
+        )
     still_test, now_train = np.mean(outcomes, axis=0)
     assert still_test >= 0.95
     assert now_train <= 0.01
@@ -112,7 +117,9 @@ def test_a_large_library_moves_nothing_but_what_is_new() -> None:
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=12, max_size=60), st.integers(0, 99))
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=12, max_size=60), st.integers(0, 99)
+)
 def test_every_class_of_three_groups_trains_and_is_tested(groups: list[tuple[int, int]], seed: int) -> None:
     rows = [(f"g{number}", f"c{label}") for number, (n, label) in enumerate(groups) for _ in range(n)]
     table = pd.DataFrame(rows, columns=["group", "label"])
@@ -150,6 +157,7 @@ def test_order_of_rows_and_names_of_tracks_do_not_matter() -> None:
     tracks = the_sample()
     before = parts_of(tracks, tracks, "genre", 0)
     renamed = tracks.assign(
-        track_id=[f"x{number}" for number in range(len(tracks))][::-1], artist=tracks["artist"].str.upper() + " "
+        track_id=[f"x{number}" for number in range(len(tracks))][::-1],
+        artist=tracks["artist"].str.upper() + " ",
     ).iloc[::-1]
     pd.testing.assert_series_equal(parts_of(renamed, renamed, "genre", 0)[before.index], before)
