@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pipeline.inference.errors import CmgError, DataError
+from pipeline.untrusted import visible
 
 __all__ = [
     "EXIT_TRY_LATER",
@@ -56,5 +57,5 @@ def run_main(main: Callable[[], None]) -> None:
 
 
 def _exit(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     raise SystemExit(code) from None

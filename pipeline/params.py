@@ -123,6 +123,8 @@ class IntakeParams(Section):
 
     max_rows: Positive
     max_megabytes: Positive
+    max_columns: Positive
+    max_values: Positive
     max_cell: Positive
     same_answer_rows: Annotated[int, Field(ge=2)]
     shift_rows: Positive

@@ -47,6 +47,8 @@ POLES: Final = {
     "Other": ("none fits", "several fit"),
 }
 
+_LONGEST: Final = 100  # characters of a spelling; normal forms take quadratic time in a run of accents
+
 # The report's own files spell it so.
 MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
 
@@ -71,4 +73,4 @@ def canonical_mood(name: str) -> str | None:
 
     Case, width, blanks, hyphens, dashes and underscores do not count; any other character makes another name.
     """
-    return _MOOD_BY_KEY.get(_key(name))
+    return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None

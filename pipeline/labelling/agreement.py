@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from pipeline import identity
 from pipeline.labelling import aggregation
 from pipeline.quality.findings import Finding
 from pipeline.taxonomy import MOODS, canonical_mood
@@ -93,6 +94,7 @@ def _known(annotations: pd.DataFrame) -> pd.DataFrame:
     spelling = {name: canonical_mood(str(name)) for name in annotations["mood"].dropna().unique()}
     table = annotations[["track_id", "annotator"]].astype("str").fillna("")
     table["label"] = annotations["mood"].map(spelling)
+    table["annotator"] = identity.as_one(table["annotator"])
     return table[table["label"].notna()].reset_index(drop=True)
 
 

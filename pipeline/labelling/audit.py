@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pipeline import params, templates
+from pipeline import identity, params, templates
 from pipeline.errors import DataError, ParamsError, run_main
 from pipeline.files import read_json, replacing, write_csv, write_json, write_text
 from pipeline.inference import audio
@@ -29,6 +29,7 @@ from pipeline.tables.mood_labels import MOOD_LABELS
 from pipeline.tables.tracks import TRACKS, read_tracks
 from pipeline.taxonomy import TASKS, canonical_mood
 from pipeline.training import crossvalidate, models
+from pipeline.untrusted import for_spreadsheet, visible
 
 FOLDER: Final = Path("label_audit")
 PAGE: Final = FOLDER / "index.html"
@@ -278,7 +279,8 @@ def _annotators() -> pd.Series:
 
     table = read(MOOD_LABELS)
     table["mood"] = table["mood"].map(canonical_mood)
-    return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(names)))
+    table["annotator"] = identity.as_one(table["annotator"])
+    return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(set(names))))
 
 
 def clip_path(folder: Path, track_id: str) -> Path:
@@ -317,7 +319,7 @@ def sweep(folder: Path, kept: set[str]) -> None:
 
 def publish(audit: Audit) -> None:
     """Write the rows as CSV, clips of their tracks, and the page of every task audited so far."""
-    write_csv(FOLDER / f"{audit.task}.csv", audit.rows)
+    write_csv(FOLDER / f"{audit.task}.csv", for_spreadsheet(audit.rows))
     write_clips(audit.rows, FOLDER)
     write_json(FOLDER / f"{audit.task}.json", audit.as_dict() | {"notes": audit.notes()})
     audits = [read_json(FOLDER / f"{task}.json") for task in TASKS if (FOLDER / f"{task}.json").exists()]
@@ -353,7 +355,7 @@ def main() -> None:
     args = parser.parse_args()
     found = audit(args.task, model=args.model, top=args.top, folds=args.folds if args.run else None)
     print(found.headline())
-    print(found.rows.drop(columns=["clip", "path"]).to_string(index=False))
+    print(visible(found.rows.drop(columns=["clip", "path"]).to_string(index=False)))
     print("\n".join([*found.notes(), f"listen to them in {PAGE}"]))
 
 

@@ -2,15 +2,17 @@
 
 Reading mends what carries no meaning (byte order mark, separators, blanks, ``2,0`` for ``2``) and keeps where
 each row stood. Whether a row is right is not decided here; a file that cannot be read row by row is a
-`FileFaultError`.
+`FileFaultError`. A file is measured before it is parsed: parsing anything that passes takes a second or two.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,11 +22,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
 
+from pipeline import identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
-from pipeline.quality import intake as checks
 from pipeline.quality import labels as store_checks
 from pipeline.taxonomy import canonical_mood
+from pipeline.untrusted import few, visible, without_mark
 
 SUFFIXES: Final = (".csv", ".json")
 CONFIDENCE: Final = "confidence"
@@ -47,9 +50,11 @@ _EXPORT_COLUMNS: Final = frozenset(
 )
 # Label Studio puts eight random digits before the name of an uploaded file.
 _UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
-_FORMULA: Final = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of one
-_SEPARATOR: Final = re.compile(r"\Asep=.[^\S\r\n]*(?=[\r\n])")  # Excel's own first line
-_NUMBER: Final = re.compile(r"^[+-]?\d+(?:[.,]\d+)?$")
+_SEPARATOR: Final = re.compile(rb"\Asep=.[^\S\r\n]*(?=[\r\n])")  # Excel's own first line
+_FIRST_LINE: Final = re.compile(rb"\S[^\r\n]*")
+# An annotation of Label Studio's JSON is about 45 values in 10 lists and objects, which need more memory.
+_VALUES_PER_OBJECT: Final = 3
+_POSITION_SHOWN: Final = 40  # characters of an id
 _DECIMAL: Final = re.compile(r"^([123])[.,]0*$")
 
 
@@ -79,7 +84,16 @@ class Batch:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(content: bytes, *, name: str, max_rows: int) -> Batch:
+@dataclass(frozen=True)
+class Limits:
+    """How much a file may hold: rows, columns, and cells of a table or values of a JSON document."""
+
+    max_rows: int
+    max_columns: int
+    max_values: int
+
+
+def read(content: bytes, *, name: str, limits: Limits) -> Batch:
     """Read a file's content.
 
     Parameters
@@ -88,66 +102,88 @@ def read(content: bytes, *, name: str, max_rows: int) -> Batch:
         The bytes of the file.
     name
         Its name; the suffix tells the format.
-    max_rows
-        More rows than this are a fault, found before they are all read.
+    limits
+        What goes beyond is a fault, found before it is all read.
 
     Raises
     ------
     FileFaultError
-        The suffix is unknown, the text is not UTF-8, the table has no header, no rows or too many (open
-        questions count), or lacks a column, or the JSON is no Label Studio export.
+        The suffix is unknown, the text is not UTF-8, there is too much in it (open questions count), the
+        table has no header, no rows, or lacks a column, or the JSON is no Label Studio export.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise FileFaultError(
-            f"{name}: expected a .csv or .json file, received {suffix or 'no suffix'}. Export it as one."
+            f"{name}: expected a .csv or .json file, received {few([suffix]) or 'no suffix'}. "
+            "Export it as one."
         )
-    text = _decoded(content, name=name)
-    return (_read_csv if suffix == ".csv" else _read_json)(text, name=name, max_rows=max_rows)
+    content = content.removeprefix(codecs.BOM_UTF8)
+    return (_read_csv if suffix == ".csv" else _read_json)(content, name=name, limits=limits)
 
 
 def _decoded(content: bytes, *, name: str) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         raise FileFaultError(
             f"{name}: expected UTF-8 text, received {error.reason} at byte {error.start}. Save it as UTF-8."
         ) from None
 
 
-def _read_csv(text: str, *, name: str, max_rows: int) -> Batch:
+def _read_csv(content: bytes, *, name: str, limits: Limits) -> Batch:
     """Read text separated by commas, semicolons or tabs: our columns, or Label Studio's."""
-    text = _SEPARATOR.sub("", text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    _decoded(content, name=name)
+    header, records = _records(_SEPARATOR.sub(b"", content), name=name, limits=limits)
+    width = len(header)
+    rows = [[*record[1:], *[""] * width][:width] for record in records]  # a spreadsheet drops blank ends
+    table = pd.DataFrame(rows, columns=_named(header), dtype="str")  # (n_rows, n_columns)
+    positions = pd.Series([f"line {record[0]}" for record in records], dtype="str")
+    batch = _batch(_without_empty(table, header), positions, name=name)
+    ends = {f"line {record[0]}": record[1 + width :] for record in records}
+    return replace(batch, extra={line: few(end) for line, end in ends.items() if any(end)})
+
+
+def _records(content: bytes, *, name: str, limits: Limits) -> tuple[list[str], list[list[str | int]]]:
+    """Return the header's names, and each further record after the line it starts on."""
+    delimiter = _delimiter(content)
+    n_lines = content.count(b"\n") + content.count(b"\r")
+    _check_values(content.count(delimiter.encode()) + n_lines, name=name, limits=limits)
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    found = store_checks.records(reader, path=Path(name), even=False)
     try:
-        records = list(islice(store_checks.records(reader, path=Path(name), even=False), max_rows + 2))
+        header = [_column_name(cell) for cell in next(found, [0])[1:]]
+        _check_header(header, name=name, limits=limits)
+        records = list(islice(found, limits.max_rows + 1))
     except DataError as error:
         raise FileFaultError(str(error)) from None
-    _check_size(len(records) - 1, name=name, max_rows=max_rows)
-    header = [_column_name(cell) for cell in records[0][1:]] if records else []
-    _check_header(header, name=name)
-    width = len(header)
-    rows = [[*record[1:], *[""] * width][:width] for record in records[1:]]  # a spreadsheet drops blank ends
-    table = pd.DataFrame(rows, columns=_named(header), dtype="str")  # (n_rows, n_columns)
-    positions = pd.Series([f"line {record[0]}" for record in records[1:]], dtype="str")
-    batch = _batch(_without_empty(table, header), positions, name=name)
-    ends = {f"line {record[0]}": record[1 + width :] for record in records[1:]}
-    return replace(batch, extra={line: ", ".join(map(str, end)) for line, end in ends.items() if any(end)})
+    _check_size(len(records), name=name, limits=limits)
+    _check_values(len(records) * len(header), name=name, limits=limits)
+    return header, records
 
 
-def _check_size(n_rows: int, *, name: str, max_rows: int) -> None:
+def _check_size(n_rows: int, *, name: str, limits: Limits) -> None:
     """Raise `FileFaultError` on more rows than are sane, before any of them is left out."""
-    if n_rows > max_rows:
+    if n_rows > limits.max_rows:
         raise FileFaultError(
-            f"{name}: expected at most {max_rows} rows, received more. "
+            f"{name}: expected at most {limits.max_rows} rows, received more. "
             "Split the file, or raise intake.max_rows."
         )
 
 
-def _delimiter(text: str) -> str:
-    """Return the separator that the header uses most; a comma if none."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(",;\t", key=header.count)
+def _check_values(n_values: int, *, name: str, limits: Limits) -> None:
+    """Raise `FileFaultError` on more cells or values than can be read in a second or two."""
+    if n_values > limits.max_values:
+        raise FileFaultError(
+            f"{name}: expected at most {limits.max_values:,} cells or values, received {n_values:,}. "
+            "Take out what is not needed, split the file, or raise intake.max_values."
+        )
+
+
+def _delimiter(content: bytes) -> str:
+    """Return the separator that the first line with text uses most; a comma if none."""
+    header = _FIRST_LINE.search(content)
+    return max(",;\t", key=lambda one: header[0].count(one.encode()) if header else 0)
 
 
 def _column_name(cell: object) -> str:
@@ -166,18 +202,21 @@ def _without_empty(table: pd.DataFrame, header: Sequence[str]) -> pd.DataFrame:
     return table.loc[:, kept]
 
 
-def _check_header(header: Sequence[str], *, name: str) -> None:
-    """Raise `FileFaultError` on an empty file, and on a column that is named twice."""
+def _check_header(header: Sequence[str], *, name: str, limits: Limits) -> None:
+    """Raise `FileFaultError` on an empty file, too many columns, and a column that is named twice."""
     if not any(header):
         raise FileFaultError(
             f"{name}: expected a header {', '.join(store_checks.REQUIRED)}, received an empty file. "
             "Export it anew."
         )
-    twice = sorted({column for column in header if column and header.count(column) > 1})
-    if twice:
+    if len(header) > limits.max_columns:
         raise FileFaultError(
-            f"{name}: expected each column once, received {', '.join(twice)} twice. Rename one."
+            f"{name}: expected at most {limits.max_columns} columns, received {len(header):,}: "
+            f"{few(header)}. Take out what is not needed, or raise intake.max_columns."
         )
+    twice = sorted(column for column, times in Counter(header).items() if column and times > 1)
+    if twice:
+        raise FileFaultError(f"{name}: expected each column once, received {few(twice)} twice. Rename one.")
 
 
 def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
@@ -189,7 +228,7 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
     missing = [column for column in store_checks.REQUIRED if column not in table]
     if missing:
         raise FileFaultError(
-            f"{name}: expected the columns {', '.join(store_checks.REQUIRED)}, received {', '.join(table)}; "
+            f"{name}: expected the columns {', '.join(store_checks.REQUIRED)}, received {few(list(table))}; "
             f"{', '.join(missing)} is missing. Name the columns in line 1."
         )
     answered = table[list(_ANSWER)].ne("").any(axis=1)
@@ -199,23 +238,9 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
     rows[CONFIDENCE] = rows[CONFIDENCE].str.replace(_DECIMAL, r"\1", regex=True)
     for column in store_checks.REQUIRED:
         rows[column] = rows[column].map(without_mark).astype("str")
-    rows["annotator"] = rows["annotator"].map(checks.annotator_name).astype("str")
+    rows["annotator"] = rows["annotator"].map(identity.single_blanks).astype("str")
     dropped = tuple(column for column in table if column not in COLUMNS and column not in _EXPORT_COLUMNS)
     return Batch(rows, _unique(positions), dropped)
-
-
-def marked(cell: str) -> str:
-    """Return a cell that no spreadsheet runs: one that looks like a formula and no number gets an apostrophe.
-
-    >>> marked("=1+1"), marked("-1.5")
-    ("'=1+1", '-1.5')
-    """
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.match(cell) else cell
-
-
-def without_mark(cell: str) -> str:
-    """Return a cell as it was before `marked`."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def _check_any(n_read: int, n_answers: int, *, name: str) -> None:
@@ -318,24 +343,33 @@ def track_of_audio(url: str) -> str:
     return name.removesuffix(suffix) if suffix.lower() in audio.SUFFIXES else name
 
 
-def _read_json(text: str, *, name: str, max_rows: int) -> Batch:
+def _read_json(content: bytes, *, name: str, limits: Limits) -> Batch:
     """Read Label Studio's JSON export: a list of tasks, each with its annotations."""
+    text = _decoded(content, name=name)
+    n_objects = content.count(b"[") + content.count(b"{")
+    n_values = content.count(b",") + _VALUES_PER_OBJECT * n_objects
+    _check_values(n_values, name=name, limits=limits)
     try:
-        tasks = json.loads(text)
+        records = _json_records(json.loads(text), name=name, limits=limits)
     except (ValueError, RecursionError) as error:
         raise FileFaultError(f"{name}: expected JSON, received {error}. Export it anew.") from None
-    if not isinstance(tasks, list):
-        raise FileFaultError(
-            f"{name}: expected a list of tasks, received {type(tasks).__name__}. {_JSON_ADVICE}"
-        )
-    records = list(islice(_annotations(tasks, name=name), max_rows + 1))
-    _check_size(len(records), name=name, max_rows=max_rows)
     table = pd.DataFrame(
         [record for _, record in records],
         columns=["track_id", "mood", "annotator", "labelled_at", CONFIDENCE],
     )
     positions = pd.Series([position for position, _ in records], dtype="str")
     return _batch(table.astype("str"), positions, name=name)
+
+
+def _json_records(tasks: Any, *, name: str, limits: Limits) -> list[tuple[str, dict[str, str]]]:
+    """Return position and row of every annotation of an export."""
+    if not isinstance(tasks, list):
+        raise FileFaultError(
+            f"{name}: expected a list of tasks, received {type(tasks).__name__}. {_JSON_ADVICE}"
+        )
+    records = list(islice(_annotations(tasks, name=name), limits.max_rows + 1))
+    _check_size(len(records), name=name, limits=limits)
+    return records
 
 
 _JSON_ADVICE: Final = "Export the project from Label Studio as JSON (or as CSV)."
@@ -351,9 +385,15 @@ def _annotations(tasks: Sequence[Any], *, name: str) -> Iterator[tuple[str, dict
         track_id = _track_of_task(task.get("data"))
         for order, annotation in enumerate(annotations, 1):
             if not annotation.get("was_cancelled"):
-                position = f"task {task.get('id', number)}, annotation {annotation.get('id', order)}"
+                position = f"task {_id(task, number)}, annotation {_id(annotation, order)}"
                 row = {"track_id": track_id} | _row(annotation)
                 yield _encodable(position), {column: _encodable(cell) for column, cell in row.items()}
+
+
+def _id(one: Mapping[str, Any], order: int) -> str:
+    """Return what an object goes by, else its number."""
+    found = one.get("id", order)
+    return visible(str(found if isinstance(found, int | str) else order)[:_POSITION_SHOWN])
 
 
 def _are_dicts(value: Any) -> TypeGuard[list[dict[str, Any]]]:

@@ -10,11 +10,10 @@ import csv
 import hashlib
 import os
 import re
-import shutil
 import time
-import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +21,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import files
+from pipeline import files, identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
-from pipeline.labelling import formats, journal, next_tracks, store
+from pipeline.labelling import dropped, formats, journal, next_tracks, store
 from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks
 from pipeline.quality import labels as store_checks
@@ -33,6 +32,7 @@ from pipeline.quality.findings import Finding
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.sources import library
 from pipeline.tables.audio_files import find_audio
+from pipeline.untrusted import few, for_spreadsheet, visible, without_mark
 
 INBOX: Final = Path("inbox")
 # A writer that pauses longer in the middle of a file is rare; waiting so long once a run does not hurt.
@@ -41,7 +41,7 @@ SETTLE_SECONDS: Final = 5.0
 _UNFINISHED: Final = (".part", ".partial", ".crdownload", ".download", ".tmp", ".swp", "~")
 _FAULT_SHOWN: Final = 300  # characters in the history; the reason beside the file is whole
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_MEGABYTE: Final = 10**6
+_PASSED_OVER_SHOWN: Final = 20  # of what lies in the inbox and is no file, each by name
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,31 @@ class Intake:
 
 
 @dataclass(frozen=True)
-class _Examined:
-    """An intake that has not happened yet, and the store it would leave; None if that does not change.
+class _Received:
+    """A file that was read, once, and what is known of it without the labels that are there.
 
-    A file that cannot even be read cannot be moved either: it stays where it is.
+    Parameters
+    ----------
+    intake
+        Without rows; it has a ``fault`` if the file cannot be taken in part.
+    content
+        None of a file that was not read, or not to its end: it stays where it is.
+    batch
+        Its rows; None if there is a fault.
     """
 
     intake: Intake
+    now: datetime
+    content: dropped.Content | None = None
+    batch: formats.Batch | None = None
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """An intake that has not happened yet, and the store it would leave; None if that does not change."""
+
+    intake: Intake
     store: pd.DataFrame | None = None
-    is_readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,8 +172,8 @@ def check(
     DataError
         The file is not there, or the labels that are there cannot be read.
     """
-    _require_file(file)
-    return _examine(file, _Against.read(data), settings=settings, docs=docs).intake
+    received = _received_from(file, settings=settings)
+    return _examine(received, _Against.read(data), settings=settings, docs=docs).intake
 
 
 def run(
@@ -183,19 +199,27 @@ def run(
     Returns
     -------
     list of Intake
-        One a file; a file that is still being written is left for the next run, and so is one that
-        cannot be read, which has a ``fault`` and no ``moved_to``.
+        One for each file; a file that is still being written is left for the next run, and so is what cannot
+        be read, is larger than allowed, or is no regular file: it has a ``fault`` and no ``moved_to``.
 
     Raises
     ------
     DataError
-        The labels or their history cannot be read; the files stay where they are.
+        The labels or their history cannot be read, or a folder of the inbox is a link; the files stay
+        where they are.
     """
-    with _alone(data):
-        done = _finish(inbox, data=data)
-        for path in _settled(_waiting(inbox)):
-            done.append(_take(path, inbox=inbox, data=data, settings=settings, docs=docs))
-    return done
+    with _alone(inbox, data=data) as done:
+        pass
+    names, passed_over = _waiting(inbox)
+    for name in _settled(names, inbox=inbox):
+        # Outside the lock: a file that takes long to read keeps nobody waiting.
+        received = _receive(name, inbox=inbox, settings=settings)
+        if received is None:
+            continue
+        with _alone(inbox, data=data) as finished:
+            done += finished
+            done += _take(received, name, inbox=inbox, data=data, settings=settings, docs=docs)
+    return done + passed_over
 
 
 def add(
@@ -216,41 +240,40 @@ def add(
     DataError
         The file is not there, or the labels or their history cannot be read.
     """
-    _require_file(file)
-    with _alone(data):
-        for earlier in _finish(inbox, data=data):
+    received = _received_from(file, settings=settings)
+    with _alone(inbox, data=data) as finished:
+        for earlier in finished:
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
-        with _copied(file, inbox=inbox) as copy:
-            return _take(copy, inbox=inbox, data=data, settings=settings, docs=docs)
+        if received.content is None:
+            return received.intake
+        with _copied(received.content, name=received.intake.file, inbox=inbox) as copy:
+            (intake,) = _take(received, copy.name, inbox=inbox, data=data, settings=settings, docs=docs)
+            return intake
 
 
 @contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Keep out other intakes, and who replaces the data folder."""
+def _alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
+    """Keep out other intakes, and who replaces the data folder; yield what a kill had left undone."""
     with library.waiting_lock(data.parent / library.CACHE / library.LOCK):
-        yield
-
-
-def _require_file(file: Path) -> None:
-    if not file.is_file():
-        raise DataError(f"expected a file of labels at {file}, received no such file. Name another.")
+        journal.require_folders(inbox)
+        yield _finish(inbox, data=data)
 
 
 @contextmanager
-def _copied(file: Path, *, inbox: Path) -> Iterator[Path]:
+def _copied(content: dropped.Content, *, name: str, inbox: Path) -> Iterator[Path]:
     """Copy a file into the inbox; take the copy away if the block fails before there is a plan.
 
     Where a kill has left a copy of it, that is the one.
     """
-    wanted = inbox / journal.LABELS / journal.plain_name(file.name)
-    if wanted.is_file() and files.sha256(wanted) == files.sha256(file):
+    wanted = inbox / journal.LABELS / name
+    if dropped.holds(wanted, content.sha256, size=len(content.data)):
         yield wanted
         return
     copy = journal.free(wanted)
     try:
         with files.replacing(copy) as temporary:
-            shutil.copyfile(file, temporary)
+            temporary.write_bytes(content.data)
         yield copy
     except BaseException:
         if not journal.is_committed(inbox):
@@ -258,32 +281,53 @@ def _copied(file: Path, *, inbox: Path) -> Iterator[Path]:
         raise
 
 
-def _waiting(inbox: Path) -> list[Path]:
-    """Return the files in ``inbox/labels/`` by name, without hidden ones and those being downloaded."""
-    folder = inbox / journal.LABELS
-    folder.mkdir(parents=True, exist_ok=True)
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith((".", "~")) and not path.name.endswith(_UNFINISHED)
-    )
+def _waiting(inbox: Path) -> tuple[list[str], list[Intake]]:
+    """Return the files in ``inbox/labels/`` by name, and what lies there and is not taken.
+
+    Hidden files and those being downloaded are neither.
+    """
+    names, passed_over = [], []
+    with dropped.opened(inbox / journal.LABELS) as folder:
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - no path of a descriptor
+            if name.startswith((".", "~")) or name.endswith(_UNFINISHED):
+                continue
+            with suppress(FileNotFoundError):  # somebody has taken it away meanwhile
+                obstacle = dropped.obstacle(dropped.look(name, folder=folder))
+                passed_over.append((name, obstacle)) if obstacle else names.append(name)
+    return names, _passed_over(passed_over)
 
 
-def _settled(paths: list[Path]) -> list[Path]:
+def _passed_over(found: Sequence[tuple[str, str]]) -> list[Intake]:
+    """Return an intake, which did not happen, for each thing that is no file; of very many for the rest."""
+    received_at = store.timestamp(datetime.now(UTC))
+    shown = found[:_PASSED_OVER_SHOWN]
+    told = [(journal.plain_name(name), dropped.refusal(kind)) for name, kind in shown]
+    if rest := found[_PASSED_OVER_SHOWN:]:
+        told.append((f"{len(rest):,} others", dropped.refusal(few([kind for _, kind in rest]))))
+    return [
+        Intake(file=name, sha256="", received_at=received_at, fault=f"{name}: {why}. {_STAYS}")
+        for name, why in told
+    ]
+
+
+def _settled(names: list[str], *, inbox: Path) -> list[str]:
     """Return the files that nobody writes to: untouched for five seconds, or while we wait so long."""
-    before = {path: _state(path) for path in paths}
-    if any(abs(time.time() - modified) < SETTLE_SECONDS for _, modified in before.values()):
-        time.sleep(SETTLE_SECONDS)
-    settled = [path for path in paths if path.exists() and _state(path) == before[path]]
-    for path in sorted(set(paths) - set(settled)):
-        print(f"{journal.plain_name(path.name)} is still being written; it is left for the next run")
-    return settled
+    with dropped.opened(inbox / journal.LABELS) as folder:
+        before = {name: _state(name, folder=folder) for name in names}
+        if any(state and abs(time.time() - state[-1] / 1e9) < SETTLE_SECONDS for state in before.values()):
+            time.sleep(SETTLE_SECONDS)
+        after = {name: _state(name, folder=folder) for name in names}
+    for name in sorted(name for name in names if after[name] and after[name] != before[name]):
+        print(f"{journal.plain_name(name)} is still being written; it is left for the next run")
+    return [name for name in names if after[name] and after[name] == before[name]]
 
 
-def _state(path: Path) -> tuple[int, float]:
-    """Return a file's size in bytes and when it was last written to, in seconds since 1970."""
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime
+def _state(name: str, *, folder: int) -> tuple[int, ...]:
+    """Return by what a file is known again, its last change last; nothing if it is gone."""
+    try:
+        return dropped.state(dropped.look(name, folder=folder))
+    except FileNotFoundError:
+        return ()
 
 
 def _known_tracks(data: Path) -> frozenset[str]:
@@ -299,16 +343,25 @@ def _known_tracks(data: Path) -> frozenset[str]:
     return known
 
 
-def _take(path: Path, *, inbox: Path, data: Path, settings: IntakeParams, docs: Path) -> Intake:
-    """Check one file of the inbox, write down what is to be done, and do it."""
+def _take(
+    received: _Received, name: str, *, inbox: Path, data: Path, settings: IntakeParams, docs: Path
+) -> list[Intake]:
+    """Check one file of the inbox, write down what is to be done, and do it.
+
+    Nothing is done, or returned, if it is not there as it was read: another intake has taken it, or it is
+    being written again.
+    """
+    if received.content is None:
+        return [received.intake]
+    content = received.content
+    if not dropped.holds(inbox / journal.LABELS / name, content.sha256, size=len(content.data)):
+        return []
     before = journal.store_hash(data)
-    examined = _examine(path, _Against.read(data), settings=settings, docs=docs)
-    if not examined.is_readable:
-        return examined.intake
+    examined = _examine(received, _Against.read(data), settings=settings, docs=docs)
     text = _store_text(examined.store)
     intake = _destined(examined.intake, inbox=inbox)
     plan = journal.Plan(
-        file=path.name,
+        file=name,
         sha256=intake.sha256,
         store_before=before,
         store_after=before if text is None else hashlib.sha256(text.encode()).hexdigest(),
@@ -317,11 +370,13 @@ def _take(path: Path, *, inbox: Path, data: Path, settings: IntakeParams, docs: 
         record=_record(intake),
         docs=intake.docs,
         fault=intake.fault,
+        size=len(content.data),
     )
-    journal.commit(plan, inbox=inbox, store_text=text, beside_text=_beside_text(intake))
+    beside = _beside_text(intake)
+    journal.commit(plan, inbox=inbox, content=content.data, store_text=text, beside_text=beside)
     journal.carry_out(plan, inbox=inbox, data=data)
     checks.forget_old_pages(docs)
-    return intake
+    return [intake]
 
 
 def _store_text(table: pd.DataFrame | None) -> str | None:
@@ -361,46 +416,76 @@ def _read_rejected(path: Path) -> tuple[RejectedRow, ...]:
             _, *rows = store_checks.records(csv.reader(stream, strict=True), path=path)
     except DataError:
         return ()
-    return tuple(RejectedRow(*(formats.without_mark(str(cell)) for cell in row[1:])) for row in rows)
+    return tuple(RejectedRow(*(without_mark(str(cell)) for cell in row[1:])) for row in rows)
 
 
+_STAYS: Final = "It stays where it is."
 _COUNTS: Final = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
 
 
-def _examine(path: Path, against: _Against, *, settings: IntakeParams, docs: Path | None) -> _Examined:
-    """Read and check a file; a file that cannot be taken in part has a ``fault``."""
-    now, name = datetime.now(UTC), journal.plain_name(path.name)
-    nothing = Intake(file=name, sha256="", received_at=store.timestamp(now))
+def _receive(name: str, *, inbox: Path, settings: IntakeParams) -> _Received | None:
+    """Read a file of the inbox; None if another intake has taken it meanwhile."""
+    now, plain = datetime.now(UTC), journal.plain_name(name)
     try:
-        megabytes = path.stat().st_size / _MEGABYTE
-        content = path.read_bytes() if megabytes <= settings.max_megabytes else None
-        digest = files.sha256(path) if content is None else hashlib.sha256(content).hexdigest()
-    except OSError as error:
-        return _Examined(replace(nothing, fault=_unreadable(name, error)), is_readable=False)
-    nothing = replace(nothing, sha256=digest)
+        with dropped.opened(inbox / journal.LABELS) as folder:
+            content = dropped.read(name, folder=folder, max_megabytes=settings.max_megabytes)
+    except FileNotFoundError:
+        return None
+    except (dropped.PassedOverError, OSError) as error:
+        return _unread(plain, error, now=now)
+    return _parsed(plain, content, now=now, settings=settings)
+
+
+def _received_from(file: Path, *, settings: IntakeParams) -> _Received:
+    """Read a file that the user has named.
+
+    Raises
+    ------
+    DataError
+        There is no such file.
+    """
+    if not file.is_file():
+        raise DataError(f"expected a file of labels at {file}, received no such file. Name another.")
+    now, plain = datetime.now(UTC), journal.plain_name(file.name)
     try:
-        batch = _batch(content, megabytes, name=name, settings=settings)
+        content = dropped.read_chosen(file, max_megabytes=settings.max_megabytes)
+    except (dropped.PassedOverError, OSError) as error:
+        return _unread(plain, error, now=now)
+    return _parsed(plain, content, now=now, settings=settings)
+
+
+def _parsed(name: str, content: dropped.Content, *, now: datetime, settings: IntakeParams) -> _Received:
+    """Return what was read, and its rows, or why it cannot be taken in part."""
+    intake = Intake(file=name, sha256=content.sha256, received_at=store.timestamp(now))
+    limits = formats.Limits(settings.max_rows, settings.max_columns, settings.max_values)
+    try:
+        batch = formats.read(content.data, name=name, limits=limits)
     except formats.FileFaultError as fault:
-        nothing = replace(nothing, fault=str(fault), alpha=store.alpha(against.store))
-        return _Examined(replace(nothing, docs=_fault_page(nothing, now=now, docs=docs)))
-    return _checked(batch, nothing, against, now=now, settings=settings, docs=docs)
+        return _Received(replace(intake, fault=str(fault)), now, content)
+    return _Received(intake, now, content, batch)
 
 
-def _unreadable(name: str, error: OSError) -> str:
-    return (
-        f"{name}: expected a file that can be read, received {error.strerror or type(error).__name__}. "
-        "It stays where it is; mend its permissions, or take it away."
-    )
+def _unread(name: str, error: Exception, *, now: datetime) -> _Received:
+    """Return what is said of a file that stays where it is."""
+    said = str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        said = f"expected a file that can be read, received {reason}. Mend its permissions, or take it away"
+    fault = f"{name}: {said}. {_STAYS}"
+    return _Received(Intake(file=name, sha256="", received_at=store.timestamp(now), fault=fault), now)
 
 
-def _batch(content: bytes | None, megabytes: float, *, name: str, settings: IntakeParams) -> formats.Batch:
-    """Read a file's rows; a file that is too large has no ``content``."""
-    if content is None:
-        raise formats.FileFaultError(
-            f"{name}: expected at most {settings.max_megabytes} MB, received {megabytes:.0f} MB. "
-            "Split the file, or raise intake.max_megabytes."
-        )
-    return formats.read(content, name=name, max_rows=settings.max_rows)
+def _examine(
+    received: _Received, against: _Against, *, settings: IntakeParams, docs: Path | None
+) -> _Examined:
+    """Check what was read against the labels that are there."""
+    intake = received.intake
+    if received.batch is not None:
+        return _checked(received.batch, intake, against, now=received.now, settings=settings, docs=docs)
+    if received.content is not None:
+        intake = replace(intake, alpha=store.alpha(against.store))
+        intake = replace(intake, docs=_fault_page(intake, now=received.now, docs=docs))
+    return _Examined(intake)
 
 
 def _fault_page(intake: Intake, *, now: datetime, docs: Path | None) -> tuple[str, ...]:
@@ -422,10 +507,10 @@ def _checked(
     docs: Path | None,
 ) -> _Examined:
     """Check a file's rows, and merge what is good into a copy of the store."""
-    batch = replace(batch, rows=_as_in_library(batch.rows, against.known_tracks))
+    rows, respelled = _as_known(batch, against)
     page = checks.page_name(nothing.file, now)
     verdict = checks.check_batch(
-        batch.rows,
+        rows,
         batch.positions,
         store=against.store,
         known_tracks=against.known_tracks,
@@ -433,12 +518,13 @@ def _checked(
         settings=settings,
         dropped=[column for column in batch.dropped if column not in next_tracks.FACT_COLUMNS],
         extra=batch.extra,
+        respelled=respelled,
         docs=docs,
         page=page,
     )
     found = replace(
         nothing,
-        rows=len(batch.rows),
+        rows=len(rows),
         findings=verdict.findings,
         docs=checks.keep_pages(docs, page) if docs else (),
     )
@@ -446,7 +532,7 @@ def _checked(
         alpha = store.alpha(against.store)
         return _Examined(replace(found, fault=verdict.fault, rejected=found.rows, alpha=alpha))
     is_bad = pd.Series(batch.positions).isin(list(verdict.reasons)).to_numpy()
-    good, bad = batch.rows[~is_bad], batch.rows[is_bad]
+    good, bad = rows[~is_bad], batch.rows[is_bad]  # those put aside as they came
     table = store.merged(against.store, good)
     intake = replace(
         found,
@@ -461,12 +547,54 @@ def _checked(
     return _Examined(intake, None if good.empty else table)
 
 
-def _as_in_library(rows: pd.DataFrame, known_tracks: frozenset[str]) -> pd.DataFrame:
-    """Write accents in track ids as the library's files do: in one character, or (from macOS) in two."""
-    spelled = {unicodedata.normalize("NFC", one): one for one in known_tracks}
-    composed = rows["track_id"].map(lambda one: unicodedata.normalize("NFC", one))
-    is_other = ~rows["track_id"].isin(known_tracks) & composed.isin(spelled)
-    return rows.assign(track_id=rows["track_id"].mask(is_other, composed.map(spelled)))
+def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Spell tracks as the library does, annotators as they were first spelled, moods without what is unseen.
+
+    Returns
+    -------
+    rows
+        The batch's.
+    respelled
+        By position, what is another spelling than an accent or a blank makes: ``"annotator bob → Bob"``.
+    """
+    rows = batch.rows.assign(
+        track_id=_as_in_library(batch.rows["track_id"], against.known_tracks),
+        annotator=_as_first_spelled(batch.rows["annotator"], against.store["annotator"]),
+        mood=batch.rows["mood"].map(identity.without_invisible).astype("str"),
+    )
+    respelled: dict[str, list[str]] = {}
+    for column in ("track_id", "mood", "annotator"):
+        given, kept = batch.rows[column], rows[column]
+        is_other = given.map(identity.single_blanks) != kept.map(identity.single_blanks)
+        for at in is_other.to_numpy().nonzero()[0]:
+            said = f"{column} {visible(given.iloc[at])} → {kept.iloc[at]}"
+            respelled.setdefault(batch.positions[at], []).append(said)
+    return rows, {position: ", ".join(several) for position, several in respelled.items()}
+
+
+def _as_in_library(track_ids: pd.Series, known_tracks: frozenset[str]) -> pd.Series:
+    """Spell track ids as the library's files do: accents in one character, or (from macOS) in two.
+
+    What nobody sees does not count either, where that leaves one track.
+    """
+    others = set(track_ids) - known_tracks
+    if not others:
+        return track_ids
+    composed = {identity.normalised("NFC", one): one for one in known_tracks}
+    times = Counter(map(identity.spelling, known_tracks))
+    bare = {name: one for one in known_tracks if times[name := identity.spelling(one)] == 1}
+    spelled = {
+        name: composed.get(identity.normalised("NFC", name)) or bare.get(identity.spelling(name), name)
+        for name in others
+    }
+    return track_ids.map(lambda name: spelled.get(name, name)).astype("str")
+
+
+def _as_first_spelled(names: pd.Series, before: pd.Series) -> pd.Series:
+    """Spell annotators as the store, or else the batch, has them first."""
+    return (
+        identity.as_one(pd.concat([before, names], ignore_index=True)).tail(len(names)).set_axis(names.index)
+    )
 
 
 def _rejected(bad: pd.DataFrame, positions: list[str], reasons: dict[str, str]) -> tuple[RejectedRow, ...]:
@@ -494,7 +622,7 @@ def _beside_text(intake: Intake) -> str:
     """Return the reason of a rejected file, or the table of rejected rows."""
     if intake.fault:
         return intake.fault + "\n"
-    return store.csv_text(pd.DataFrame([asdict(row) for row in intake.rejected_rows]).map(formats.marked))
+    return store.csv_text(for_spreadsheet(pd.DataFrame([asdict(row) for row in intake.rejected_rows])))
 
 
 def _record(intake: Intake) -> dict[str, str]:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pipeline import files
-from pipeline.labelling import store
+from pipeline.errors import DataError
+from pipeline.labelling import dropped, store
 from pipeline.sources import library
+from pipeline.untrusted import is_unseen
 
 LABELS: Final = "labels"
 DONE: Final = "done"
@@ -28,7 +29,9 @@ REJECTED: Final = "rejected"
 _NAME_BYTES: Final = 150
 _SUFFIX_BYTES: Final = 16
 _FOLDER: Final = ".intake"
+_ANY_SIZE: Final = 10**6  # MB
 _PLAN: Final = "plan.json"
+_FILE: Final = "file"
 _STORE: Final = "store.csv"
 _BESIDE: Final = "beside"
 _HISTORY: Final = "history.csv"
@@ -45,6 +48,8 @@ class Plan:
     ----------
     file, sha256
         Name of the file in ``inbox/labels/`` as the file system has it, and the hash of what was read.
+    size
+        Bytes that were read; -1 in a plan of before there was this field.
     store_before, store_after
         Hashes of ``mood_labels.csv``; equal if nothing is merged.
     moves_to
@@ -68,13 +73,32 @@ class Plan:
     record: dict[str, str]
     docs: tuple[str, ...]
     fault: str = ""
+    size: int = -1
 
 
-def commit(plan: Plan, *, inbox: Path, store_text: str | None, beside_text: str) -> None:
-    """Stage what the plan needs, then write the plan: from here on the intake happens."""
+def require_folders(inbox: Path) -> None:
+    """Make sure, before anything is read or written, that no folder of the inbox leads elsewhere.
+
+    Raises
+    ------
+    DataError
+        One of them is a link, or no folder.
+    """
+    dropped.require_folder(inbox / LABELS)
+    for name in (DONE, REJECTED, _FOLDER):
+        if os.path.lexists(inbox / name):
+            dropped.require_folder(inbox / name)
+
+
+def commit(plan: Plan, *, inbox: Path, content: bytes, store_text: str | None, beside_text: str) -> None:
+    """Stage what the plan needs, then write the plan: from here on the intake happens.
+
+    The file's content is staged too: its name may stand for another file by the time it is moved.
+    """
     folder = inbox / _FOLDER
     clear(inbox)
     _make(folder)
+    _write_bytes(folder / _FILE, content)
     if store_text is not None:
         _write(folder / _STORE, store_text)
     if plan.beside:
@@ -96,12 +120,40 @@ def pending(inbox: Path, *, data: Path) -> Plan | None:
     if not is_committed(inbox):
         clear(inbox)
         return None
-    values: dict[str, Any] = files.read_json(inbox / _FOLDER / _PLAN)
-    plan = Plan(**(values | {"docs": tuple(values["docs"])}))
+    plan = _read_plan(inbox)
     if _fits(plan, inbox=inbox, now=store_hash(data)):
         return plan
     clear(inbox)
     return None
+
+
+def _read_plan(inbox: Path) -> Plan:
+    """Read the plan.
+
+    Raises
+    ------
+    DataError
+        It is none, or names anything but files of the inbox's own folders.
+    """
+    path = inbox / _FOLDER / _PLAN
+    values: Any = files.read_json(path)
+    try:
+        plan = Plan(**(values | {"docs": tuple(values["docs"])}))
+        is_ours = all(map(_is_inside, (f"{LABELS}/{plan.file}", plan.moves_to, plan.beside or plan.moves_to)))
+    except (TypeError, KeyError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        raise DataError(
+            f"{path}: expected the plan of an intake, within {inbox}, received something else. "
+            f"Nothing was done; take {path.parent} away."
+        )
+    return plan
+
+
+def _is_inside(place: str) -> bool:
+    """Tell whether a place is a file of one of the inbox's folders, ``done/batch.csv``."""
+    folder, _, name = place.partition("/")
+    return folder in (LABELS, DONE, REJECTED) and Path(name).name == name not in ("", "..")
 
 
 def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
@@ -109,7 +161,9 @@ def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
     if now == plan.store_after != plan.store_before:
         return True
     places = (inbox / LABELS / plan.file, inbox / plan.moves_to)
-    return now == plan.store_before and any(_has(place, plan.sha256) for place in places)
+    return now == plan.store_before and any(
+        dropped.holds(place, plan.sha256, size=plan.size) for place in places
+    )
 
 
 def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
@@ -123,7 +177,7 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
     if history is not None:
         _write(folder / _HISTORY, history)
         _place(folder / _HISTORY, data / library.HISTORY_FILE, by=_incoming(data))
-    _move(inbox / LABELS / plan.file, inbox / plan.moves_to, by=folder / _MOVING, sha256=plan.sha256)
+    _move(plan, inbox=inbox)
     clear(inbox)
 
 
@@ -143,9 +197,9 @@ def store_hash(data: Path) -> str:
 
 
 def plain_name(name: str) -> str:
-    """Return a file's name as it is written down: Unicode, no control characters, at most 150 bytes."""
+    """Return a file's name as it is written down: Unicode, nothing unseen in it, at most 150 bytes."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    text = "".join("_" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    text = "".join("_" if is_unseen(letter) else letter for letter in text)
     suffix = Path(text).suffix if len(Path(text).suffix.encode()) <= _SUFFIX_BYTES else ""
     stem = text.removesuffix(suffix).encode()[: _NAME_BYTES - len(suffix.encode())]
     return stem.decode("utf-8", "ignore") + suffix
@@ -154,7 +208,7 @@ def plain_name(name: str) -> str:
 def free(path: Path) -> Path:
     """Return the path, numbered if it is taken: ``batch.csv``, ``batch-2.csv``, ``batch-3.csv``."""
     number, candidate = 1, path
-    while candidate.exists():
+    while os.path.lexists(candidate):
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
@@ -174,10 +228,6 @@ def _incoming(data: Path) -> Path:
     return data.with_name(f".{data.name}-{_INCOMING}")
 
 
-def _has(path: Path, sha256: str) -> bool:
-    return path.is_file() and files.sha256(path) == sha256
-
-
 def _make(folder: Path) -> None:
     """Make a folder of the inbox, if it is not there."""
     if not folder.is_dir():
@@ -186,7 +236,11 @@ def _make(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    _write_bytes(path, text.encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
     sync(path)
 
 
@@ -200,11 +254,15 @@ def _place(source: Path, target: Path, *, by: Path) -> None:
     sync(target.parent)
 
 
-def _move(source: Path, target: Path, *, by: Path, sha256: str) -> None:
+def _move(plan: Plan, *, inbox: Path) -> None:
     """Move the file, even to another disk; a newer one of the same name stays for the next intake."""
-    if not _has(source, sha256):
-        return
-    if not _has(target, sha256):
-        _place(source, target, by=by)
-    source.unlink()
-    sync(source.parent)
+    source, target, staged = inbox / LABELS / plan.file, inbox / plan.moves_to, inbox / _FOLDER / _FILE
+    is_there = dropped.holds(source, plan.sha256, size=plan.size)
+    if is_there and not staged.exists():  # the plan is of a version that staged no content
+        with dropped.opened(source.parent) as folder:
+            _write_bytes(staged, dropped.read(plan.file, folder=folder, max_megabytes=_ANY_SIZE).data)
+    if staged.exists() and not dropped.holds(target, plan.sha256, size=plan.size):
+        _place(staged, target, by=inbox / _FOLDER / _MOVING)
+    if is_there:
+        source.unlink()
+        sync(source.parent)

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pipeline import params, templates, tracking
+from pipeline import identity, params, templates, tracking
 from pipeline.errors import ParamsError, run_main
 from pipeline.files import write_csv, write_text
 from pipeline.inference import audio, logmel
@@ -31,6 +31,7 @@ from pipeline.tables.features import features_path, load_features
 from pipeline.tables.mood_labels import MOOD_LABELS
 from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import canonical_mood
+from pipeline.untrusted import for_spreadsheet, visible
 
 FILE: Final = Path("label_next/tracks.csv")
 PAGE: Final = FILE.with_name("index.html")
@@ -41,7 +42,6 @@ TO_FILL_IN: Final = ("mood", "annotator", "labelled_at")
 FACT_COLUMNS: Final = ("labelled_by", "genre", "artist", "title", *SCORES, "clip", "path")
 COLUMNS: Final = ("track_id", *TO_FILL_IN, *FACT_COLUMNS)
 
-_FREE_TEXT: Final = ("track_id", "labelled_by", "genre", "artist", "title")
 _TASK: Final = "mood"
 _DIGITS: Final = 4
 _NEIGHBOURS: Final = 10
@@ -227,6 +227,7 @@ def labels_by_track() -> pd.DataFrame:
     from pipeline.quality.labels import read
 
     table = read(MOOD_LABELS)
+    table["annotator"] = identity.as_one(table["annotator"])
     mood = table["mood"].map(canonical_mood)
     known = table[mood.notna()]
     counts = known.groupby(["track_id", mood.dropna()]).size().groupby("track_id")
@@ -296,9 +297,8 @@ def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.Da
 def publish(wanted: Wanted, out: Path) -> None:
     """Write the CSV, clips of its tracks, and the page that plays them."""
     from pipeline.labelling import audit
-    from pipeline.labelling.formats import marked
 
-    write_csv(out, wanted.rows.assign(**{name: wanted.rows[name].map(marked) for name in _FREE_TEXT}))
+    write_csv(out, for_spreadsheet(wanted.rows))
     audit.write_clips(wanted.rows, PAGE.parent)
     table = quote(Path(os.path.relpath(out, PAGE.parent)).as_posix())
     values = wanted.as_dict() | {"dataset": read_dataset(), "table": table, "name": out.name}
@@ -316,7 +316,7 @@ def main() -> None:
     args = parser.parse_args()
     wanted = next_tracks(args.n)
     publish(wanted, args.out)
-    print(wanted.rows[["track_id", *SCORES]].to_string(index=False, na_rep="-"))
+    print(visible(wanted.rows[["track_id", *SCORES]].to_string(index=False, na_rep="-")))
     for note in wanted.notes:
         print(note)
     print(f"{len(wanted.rows)} tracks to label in {args.out}; {wanted.n_unlabelled} have no label yet")

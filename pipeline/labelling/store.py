@@ -16,6 +16,7 @@ from pipeline.labelling.formats import CONFIDENCE
 from pipeline.quality import labels as store_checks
 from pipeline.sources import library
 from pipeline.taxonomy import canonical_mood
+from pipeline.untrusted import for_spreadsheet, without_mark
 
 _ALPHA_DIGITS: Final = 6
 
@@ -83,7 +84,7 @@ def read_history(data: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(library.HISTORY_COLUMNS), dtype="str")
     *before, fault = library.HISTORY_COLUMNS
-    history = library.read_table(path, columns=before)
+    history = library.read_table(path, columns=before).map(without_mark)
     return history if fault in history else history.assign(**{fault: ""})
 
 
@@ -94,7 +95,7 @@ def with_record(data: Path, record: Mapping[str, str]) -> str | None:
     if (same[0] & same[1] & same[2]).any():
         return None
     longer = pd.concat([history, pd.DataFrame([dict(record)], dtype="str")], ignore_index=True)
-    return csv_text(longer[history.columns])
+    return csv_text(for_spreadsheet(longer[history.columns]))
 
 
 def csv_text(table: pd.DataFrame) -> str:

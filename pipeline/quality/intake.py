@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from pipeline import identity
 from pipeline.quality import labels as store_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.taxonomy import MOODS, canonical_mood
+from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from pipeline.params import IntakeParams
@@ -38,7 +39,6 @@ _STEPS: Final = ("", "_repeats", "_batch")
 _KEY: Final = ["track_id", "annotator"]
 _TEXT: Final = ("track_id", "mood", "annotator")  # the other columns are held to a pattern
 _QUOTED: Final = 80  # characters
-_BLANKS: Final = re.compile(r"[^\S\x00-\x1f\x7f-\x9f]+")
 # Unicode's control characters (Cc), lone surrogates, and what stands for a character that was lost.
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 # Older than the project by far: a clock that was never set, or a slip of the pen.
@@ -75,6 +75,15 @@ _ROW_CHECKS: Final = (
         expectation="ExpectColumnValuesToBeNull",
         arguments={"column": "mended"},
         shown=("mended",),
+    ),
+    Check(
+        name="spelling",
+        column="row",
+        expected="no invisible characters, and a name as it was first spelled",
+        advice="An accepted row is merged in that spelling; nothing to do.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "respelled"},
+        shown=("respelled",),
     ),
 )
 
@@ -134,7 +143,7 @@ class Verdict:
     reasons
         Why a row is rejected, by its position; accepted rows are not in it.
     mended
-        The accepted rows whose spelling was mended, by position.
+        The accepted rows of which a mood, name or track was spelled otherwise, by position.
     fault
         Why the whole batch is rejected: a check of the batch is critical, if the parameters want it so.
     """
@@ -155,6 +164,7 @@ def check_batch(
     settings: IntakeParams,
     dropped: Sequence[str] = (),
     extra: Mapping[str, str] = NO_CELLS,
+    respelled: Mapping[str, str] = NO_CELLS,
     docs: Path | None = None,
     page: str = "",
 ) -> Verdict:
@@ -178,10 +188,13 @@ def check_batch(
         Columns of the file that are not kept.
     extra
         By position, the cells of a row that lie beyond the header.
+    respelled
+        By position, the cells that were spelled otherwise, and how.
     docs, page
         Folder of the Data Docs, and what this batch's pages are called beside their suite's name.
     """
     table = derived(rows, positions, known_tracks=known_tracks, now=now, extra=extra)
+    table["respelled"] = table["row"].map(dict(respelled)).astype("object")
     found = _run(table, _row_checks(settings), 0, settings, docs, page)
     sound = table.loc[~table.index.isin(list(_reasons(found)))]
     found += _run(_with_earlier(sound, store), _REPEAT_CHECKS, 1, settings, docs, page)
@@ -192,7 +205,7 @@ def check_batch(
     return Verdict(
         findings=(*found, *whole),
         reasons=reasons,
-        mended=frozenset(accepted.index[accepted["mended"].notna()]),
+        mended=frozenset(accepted.index[accepted[["mended", "respelled"]].notna().any(axis=1)]),
         fault="; ".join(finding.message() for finding in whole if finding.severity == "critical"),
     )
 
@@ -255,7 +268,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
         Check(
             name="characters",
             column=column,
-            expected="no line break, control character or lost character (U+FFFD)",
+            expected="no line break, control character, lost character (U+FFFD) or heap of accents",
             advice="Delete it.",
             expectation="ExpectColumnValuesToBeNull",
             arguments={"column": f"unwritable_{column}"},
@@ -330,7 +343,7 @@ def derived(
 
 def _visible(cell: str) -> str | None:
     """Return a cell as Python writes it if it holds what no cell may; else None."""
-    return ascii(cell) if _UNWRITABLE.search(cell) else None
+    return ascii(cell) if _UNWRITABLE.search(cell) or identity.has_heap(cell) else None
 
 
 def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
@@ -347,19 +360,16 @@ def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
 
 def _short(value: str) -> str:
     """Return a value as a reason quotes it; the cell itself is kept whole beside it."""
+    value = visible(value)
     return value if len(value) <= _QUOTED else f"{value[:_QUOTED]}… ({len(value)} characters)"
 
 
 def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
     """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
-    here = sound[[*_KEY, "mood_class"]].assign(where=sound["row"])
-    there = store[_KEY].assign(
-        annotator=store["annotator"].map(annotator_name).astype("str"),
-        mood_class=_classes(store["mood"]),
-        where="line " + store[store_checks.LINE].astype(str) + " of mood_labels.csv",
-    )
+    here = _answers(sound, sound["row"])
+    there = _answers(store, "line " + store[store_checks.LINE].astype(str) + " of mood_labels.csv")
     first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
-    earlier = first.reindex(pd.MultiIndex.from_frame(sound[_KEY])).set_axis(sound.index)
+    earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(sound.index)
     answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")
     is_later = earlier["where"] != sound["row"]
     is_same = earlier["mood_class"] == sound["mood_class"]
@@ -368,17 +378,23 @@ def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _answers(rows: pd.DataFrame, where: pd.Series) -> pd.DataFrame:
+    """Return who said what of which track, and where: a person has one name here, however it is spelled."""
+    names = rows["annotator"]
+    people = names.map({name: identity.key(name) for name in names.unique()}).astype("str")
+    return pd.DataFrame(
+        {
+            "track_id": rows["track_id"],
+            "annotator": people,
+            "mood_class": _classes(rows["mood"]),
+            "where": where,
+        }
+    )
+
+
 def _classes(moods: pd.Series) -> pd.Series:
     """Return moods in the taxonomy's spelling; unknown ones as they are."""
     return moods.map({name: canonical_mood(name) or name for name in moods.unique()}).astype("str")
-
-
-def annotator_name(name: str) -> str:
-    """Return one spelling of an annotator's name: accents in one piece (NFC), one blank between words.
-
-    Control characters stay: a check rejects them.
-    """
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", name))
 
 
 def _subjects(
@@ -402,8 +418,9 @@ def _subjects(
 
 def _always(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.Series:
     """Return, by annotator of the batch, the one mood of all their answers (``least`` or more); else null."""
-    both = pd.concat([before, accepted])[["annotator", "mood_class"]]
-    both = both[both["annotator"].isin(accepted["annotator"])]
+    both = pd.concat([before, accepted], ignore_index=True)[["annotator", "mood_class"]]
+    both["annotator"] = identity.as_one(both["annotator"])
+    both = both[both["annotator"].isin(both["annotator"].tail(len(accepted)))]
     people = both.groupby("annotator")["mood_class"].agg(["size", "nunique", "first"])
     said = people["size"].astype(str) + " answers, all " + people["first"]
     return said.where((people["nunique"] == 1) & (people["size"] >= least)).astype("object")

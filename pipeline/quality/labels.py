@@ -157,11 +157,12 @@ def records(reader: Reader, *, path: Path, even: bool = True) -> Iterator[list[s
     line, width = 1, 0
     try:
         for record in reader:
-            if any(cell.strip() for cell in record):
+            cells = [cell.strip() for cell in record]
+            if any(cells):
                 width = width or len(record)
                 if even:
                     _check_width(record, width=width, where=f"{path}, line {line}")
-                yield [line, *(cell.strip() for cell in record)]
+                yield [line, *cells]
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: expected comma-separated values, received: {error}.") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline import params
+from pipeline import identity, params
 from pipeline.errors import DataError, run_main
 from pipeline.files import write_csv, write_json
 from pipeline.labelling import aggregation, agreement
@@ -34,9 +34,12 @@ def mood_labels(
     """Return the usable tracks' moods.
 
     ``confidence`` (1 to 3; blank counts as 2) weighs an annotation where ``method`` is ``share``; the other
-    methods do not look at it.
+    methods do not look at it. Of two answers of a person for one track, however their name is spelled, the
+    first counts.
     """
-    wanted = annotations[annotations["track_id"].isin(tracks["track_id"])]
+    people = annotations.assign(annotator=identity.as_one(annotations["annotator"]))
+    answers = people.drop_duplicates(["track_id", "annotator"])
+    wanted = answers[answers["track_id"].isin(tracks["track_id"])]
     weight = pd.Series(1.0, index=wanted.index)
     if "confidence" in wanted:
         stated = pd.to_numeric(wanted["confidence"], errors="coerce")
@@ -71,7 +74,7 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
     moods = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
     if moods.empty:
         raise DataError(f"{MOOD_LABELS}: expected moods of usable tracks, received none for any of them.")
-    return moods, found + agreement.findings(annotations)
+    return moods, found + identity.findings(annotations) + agreement.findings(annotations)
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import identity
 from pipeline.labelling import formats, store
 from pipeline.labelling.formats import FileFaultError
-from pipeline.quality import intake as checks
+from pipeline.untrusted import without_mark
 
 TIME = "2024-03-05T14:00:00Z"
 HEADER = ["track_id", "mood", "annotator", "labelled_at"]
@@ -31,7 +32,8 @@ ROWS = [
 
 def read(content: str | bytes, *, name: str = "batch.csv", max_rows: int = 1000) -> formats.Batch:
     data = content.encode() if isinstance(content, str) else content
-    return formats.read(data, name=name, max_rows=max_rows)
+    limits = formats.Limits(max_rows, 100, 3_000_000)
+    return formats.read(data, name=name, limits=limits)
 
 
 def csv_of(rows=ROWS, *, columns=(*HEADER, "confidence"), delimiter=",", newline="\n") -> str:
@@ -79,8 +81,8 @@ def test_other_columns_are_named_and_dropped() -> None:
 
 
 cells = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
-cells = cells.map(str.strip).filter(lambda cell: formats.without_mark(cell) == cell)
-names = cells.map(checks.annotator_name)
+cells = cells.map(str.strip).filter(lambda cell: without_mark(cell) == cell)
+names = cells.map(identity.single_blanks).filter(lambda cell: without_mark(cell) == cell)
 
 
 @given(
@@ -321,6 +323,6 @@ def test_lines_that_nobody_filled_in_are_no_answers() -> None:
         "a.3,x,Other,,",
     )
     text = "\n".join(lines)
-    batch = formats.read(text.encode(), name="next.csv", max_rows=10)
+    batch = formats.read(text.encode(), name="next.csv", limits=formats.Limits(10, 100, 3_000_000))
     assert batch.rows["track_id"].tolist() == ["a.2", "a.3"]
     assert batch.positions == ["line 3", "line 4"]
