@@ -17,6 +17,7 @@ import typer
 
 from pipeline.errors import EXIT_USER_ERROR, run_main
 from pipeline.tables.mood_labels import MOOD_LABELS
+from pipeline.untrusted import is_unseen, visible
 
 if TYPE_CHECKING:
     from pipeline.labelling.agreement import Agreement
@@ -167,13 +168,19 @@ def _tell(intake: Intake, *, as_json: bool, verb: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    # JSON itself writes only the first 32 control characters so, and a terminal obeys others too.
+    print("\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")))
+
+
+def _escaped(line: str) -> str:
+    return "".join(json.dumps(one)[1:-1] if is_unseen(one) else one for one in line)
 
 
 def _print_intake(intake: Intake, *, verb: str) -> None:
     """Print what an intake did: the rejected cells, what is expected of them, the warnings, the sums."""
     if intake.fault:
-        print(f"rejected whole: {intake.fault}")
+        print(visible(f"rejected whole: {intake.fault}"))
     critical = [finding for finding in intake.findings if finding.severity == "critical"]
     if critical:
         cells = [
@@ -204,6 +211,7 @@ def _print_sums(intake: Intake, *, verb: str) -> None:
 
 def _short(value: str) -> str:
     """Return a cell as a table shows it."""
+    value = visible(value)
     return value if len(value) <= _CELL_SHOWN else f"{value[:_CELL_SHOWN]}…"
 
 
@@ -266,7 +274,7 @@ def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[obje
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows[:_ROWS_SHOWN]:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
     Console().print(table)
     if len(rows) > _ROWS_SHOWN:
         print(f"… and {len(rows) - _ROWS_SHOWN} more; --json has them all")

@@ -11,6 +11,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from flows import links
+from flows.markdown import code_block, inline
 from flows.stages import Outcome
 from pipeline import params
 from pipeline.errors import CmgError
@@ -65,7 +66,8 @@ def _change(track: dict[str, Any], before: dict[str, Any] | None) -> str:
     change = (
         round(track["macro_f1"] - before["metrics"]["macro_f1"], 3) + 0.0
     )  # the registry rounds, and no -0
-    return f"{change:+.3f} macro-F1 (version {before['version']}, {before['model']}, {before['protocol']})"
+    champion = f"version {before['version']}, {before['model']}, {before['protocol']}"
+    return f"{change:+.3f} macro-F1 ({inline(champion)})"
 
 
 def decisions(settings: params.Params) -> dict[str, str]:
@@ -96,7 +98,9 @@ def _stands(champion: dict[str, Any] | None) -> str:
 
 def publish_decisions(settings: params.Params) -> None:
     """Put the decisions on the run's page."""
-    rows = "".join(f"| {model_name(task)} | {said} |\n" for task, said in decisions(settings).items())
+    rows = "".join(
+        f"| {inline(model_name(task))} | {inline(said)} |\n" for task, said in decisions(settings).items()
+    )
     create_markdown_artifact(
         f"| model | decision |\n| --- | --- |\n{rows}", key="promotion", description="Who serves, and why"
     )
@@ -158,7 +162,7 @@ def _publish_links(runs: dict[str, str]) -> None:
         "all models in MLflow": links.mlflow("/#/experiments"),
     }
     pages |= {f"{shown} in MLflow": url for shown, url in runs.items()}
-    lines = "".join(f"* [{shown}]({url})\n" for shown, url in pages.items())
+    lines = "".join(f"* [{inline(shown)}]({url})\n" for shown, url in pages.items())
     create_markdown_artifact(lines, key="links", description="Report, data checks, MLflow runs")
 
 
@@ -170,7 +174,6 @@ def _wrapped(text: str) -> str:
 
 def publish_failure(stage: str, message: str) -> None:
     """Put a failed stage's own words (of a failed check: the rows) on the run's page."""
-    fenced = _wrapped(message).replace("```", "'''")
     details = f"[Data checks in detail]({links.page('/data_docs/')})"
-    text = f"**{stage}** stopped the run.\n\n```\n{fenced}\n```\n\n{details}\n"
+    text = f"**{inline(stage)}** stopped the run.\n\n{code_block(_wrapped(message))}\n\n{details}\n"
     create_markdown_artifact(text, key="failure", description=f"Why {stage} stopped the run")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from flows.markdown import message
 from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR, CmgError
 
 _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
@@ -64,12 +65,12 @@ def failure(stage: str, code: int, lines: Sequence[str]) -> StageError:
     text = "\n".join(lines)
     own = _EXITED.search(text)
     code = int(own[1]) if own else code
-    message = f"{stage}: {_explanation(lines)}"
+    said = message(f"{stage}: {_explanation(lines)}")
     if code == EXIT_TRY_LATER or code in _KILLED:
-        return InfrastructureError(message)
+        return InfrastructureError(said)
     if code != EXIT_USER_ERROR and _PASSING.search(text):
-        return InfrastructureError(message)
-    return StageError(message)
+        return InfrastructureError(said)
+    return StageError(said)
 
 
 def _explanation(lines: Sequence[str]) -> str:

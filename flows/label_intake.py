@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, State
 
 from flows import links, server
+from flows.markdown import inline, message
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import inbox
@@ -29,12 +30,15 @@ from pipeline.sources import library
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACKS, usable_tracks
 from pipeline.taxonomy import canonical_mood
+from pipeline.untrusted import visible, without_mark
 
 RETRAIN: Final = "retrain/on-demand"
 REJECTED: Final = "Rejected"  # the state's name if a row was not taken; notifications listen for it
 MESSAGE: Final = inbox.INBOX / "commit-message.txt"
 TIMEOUT_SECONDS: Final = 13 * 3600  # a retrain, which it waits for, takes twelve hours at most
 _ROWS_SHOWN: Final = 50
+_FAULTS_SHOWN: Final = 5  # in the run's state; its page has them all
+_FAULT_SHOWN: Final = 500  # characters
 
 
 @flow(name="label_intake", timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
@@ -67,7 +71,7 @@ def take() -> list[Intake]:
         for finding in one.findings:
             log.warning("%s: %s", one.file, finding.message())
         if one.fault:
-            log.warning("%s: rejected whole: %s", one.file, one.fault)
+            log.warning("%s: rejected whole: %s", one.file, visible(one.fault))
     return taken
 
 
@@ -142,7 +146,7 @@ def commit_message(fresh: int) -> str:
     """Return the message of the commit that people make of all data since the last one."""
     history = intake_store.read_history(library.DATA)
     key = ["file", "sha256", "received_at"]
-    known = pd.MultiIndex.from_frame(committed_history()[key])
+    known = pd.MultiIndex.from_frame(committed_history()[key].map(without_mark))
     merged = history[
         (history["accepted"].astype(int) > 0) & ~pd.MultiIndex.from_frame(history[key]).isin(known)
     ]
@@ -171,7 +175,7 @@ def publish(taken: list[Intake]) -> None:
 
 def _table(taken: list[Intake]) -> str:
     rows = "".join(
-        f"| {_cell(one.file)} | {one.rows} | {one.accepted} | {one.rejected} | {one.mended} "
+        f"| {inline(one.file)} | {one.rows} | {one.accepted} | {one.rejected} | {one.mended} "
         f"| {one.new_tracks} | {_alpha(one)} | {_docs(one)} |\n"
         for one in taken
     )
@@ -199,32 +203,28 @@ def _checked(page: str) -> str:
 def _rejections(one: Intake) -> str:
     """Return the rows of a file that were not taken, each with its reason."""
     if one.fault:
-        return f"**{_cell(one.file)}** was rejected whole: {_cell(one.fault)}\n\n"
+        return f"**{inline(one.file)}** was rejected whole: {inline(one.fault)}\n\n"
     shown = one.rejected_rows[:_ROWS_SHOWN]
     if not shown:
         return ""
     rows = "".join(
-        f"| {_cell(row.position)} | {_cell(row.track_id)} | {_cell(row.mood)} | {_cell(row.annotator)} "
-        f"| {_cell(row.reason)} |\n"
+        f"| {inline(row.position)} | {inline(row.track_id)} | {inline(row.mood)} | {inline(row.annotator)} "
+        f"| {inline(row.reason)} |\n"
         for row in shown
     )
     more = len(one.rejected_rows) - len(shown)
-    rest = f"\nand {more} more in `{one.rejected_to}`\n" if more else ""
+    rest = f"\nand {more} more in {inline(one.rejected_to)}\n" if more else ""
     head = "| row | track | mood | annotator | reason |\n| --- | --- | --- | --- | --- |\n"
-    return f"**{_cell(one.file)}**, rejected:\n\n{head}{rows}{rest}\n"
-
-
-def _cell(text: str) -> str:
-    """Return a text that cannot break a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return f"**{inline(one.file)}**, rejected:\n\n{head}{rows}{rest}\n"
 
 
 def _summary(taken: list[Intake], fresh: int, wanted: int, retrained: bool) -> State[dict[str, Any]]:
     """Return the run's last state; it is called Rejected if any row was not taken."""
     accepted, rejected = sum(one.accepted for one in taken), sum(one.rejected for one in taken)
-    faults = [f"{one.file}: {one.fault}" for one in taken if one.fault]
+    faults = [f"{one.file}: {one.fault}"[:_FAULT_SHOWN] for one in taken if one.fault]
     told = f"{len(taken)} files: {accepted} rows accepted, {rejected} rejected"
-    told += f"; rejected whole: {'; '.join(faults)}" if faults else ""
+    told += f"; rejected whole: {message('; '.join(faults[:_FAULTS_SHOWN]))}" if faults else ""
+    told += f" … and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
     told += f"; {fresh} tracks are new to the models, {wanted} start a retrain"
     told += ": it was asked for." if retrained else "."
     data = {"accepted": accepted, "rejected": rejected, "new_tracks": fresh, "retrain": retrained}

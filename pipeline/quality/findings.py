@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.errors import QualityError
+from pipeline.untrusted import visible
 
 Severity = Literal["critical", "warning"]
 
 _ROWS_IN_MESSAGE = 5
+_VALUE_IN_MESSAGE = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Finding:
 
     def message(self) -> str:
         """Return one line: the check, what was expected, the first offending rows, what to do."""
-        shown = ", ".join(f"{row} ({value})" for row, value in self.rows[:_ROWS_IN_MESSAGE])
+        rows = [f"{row} ({_short(value)})" for row, value in self.rows[:_ROWS_IN_MESSAGE]]
+        shown = visible(", ".join(rows))
         more = len(self.rows) - _ROWS_IN_MESSAGE
         rows = f"; received {shown}" + (f" and {more} more" if more > 0 else "") if shown else ""
         return f"{self.check} [{self.severity}]: expected {self.expected}{rows}. {self.advice}"
@@ -53,6 +56,10 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as plain JSON types."""
         return asdict(self) | {"rows": [list(row) for row in self.rows]}
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _VALUE_IN_MESSAGE else f"{value[:_VALUE_IN_MESSAGE]}…"
 
 
 def stop_on_critical(findings: list[Finding], *, where: str) -> None:

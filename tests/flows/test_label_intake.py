@@ -195,10 +195,12 @@ def test_the_page_names_the_checks_and_an_undefined_alpha() -> None:
 
 def test_the_page_tells_a_fault_and_breaks_at_no_cell() -> None:
     fault = Intake("a|b.csv", "", TIME, fault="expected <script>\nUTF-8")
-    assert flow._rejections(fault) == "**a\\|b.csv** was rejected whole: expected &lt;script> UTF-8\n\n"
+    assert (
+        flow._rejections(fault) == "**a&#124;b.csv** was rejected whole: expected &#60;script&#62; UTF-8\n\n"
+    )
     row = RejectedRow("line 2", "<img>", "a|b", "ann", TIME, "", "known_mood")
     shown = flow._rejections(Intake("c.csv", "", TIME, rejected=1, rejected_rows=(row,)))
-    assert "| line 2 | &lt;img> | a\\|b | ann | known_mood |" in shown
+    assert "| line 2 | &#60;img&#62; | a&#124;b | ann | known&#95;mood |" in shown
     assert flow._rejections(Intake("d.csv", "", TIME)) == ""
 
 
