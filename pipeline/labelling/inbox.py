@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import files, identity
+from pipeline import identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
 from pipeline.labelling import dropped, formats, journal, next_tracks, store
@@ -272,8 +272,8 @@ def _copied(content: dropped.Content, *, name: str, inbox: Path) -> Iterator[Pat
         return
     copy = journal.free(wanted)
     try:
-        with files.replacing(copy) as temporary:
-            temporary.write_bytes(content.data)
+        with dropped.opened(copy.parent) as folder:
+            dropped.put(copy.name, content.data, folder=folder)
         yield copy
     except BaseException:
         if not journal.is_committed(inbox):

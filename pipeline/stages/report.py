@@ -24,6 +24,7 @@ from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read
 from pipeline.tables.predictions import plots_folder
 from pipeline.tables.splits import LEAKY
 from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
+from pipeline.untrusted import without_mark
 
 Row = dict[str, Any]
 
@@ -108,7 +109,7 @@ def history() -> Row:
     A file that was rejected whole has a share of 1, even if its rows could not be counted.
     """
     numbers = ("rows", "accepted", "rejected", "mended", "annotators", "new_tracks")
-    table = pd.read_csv(_there(HISTORY), dtype=str, keep_default_na=False)
+    table = pd.read_csv(_there(HISTORY), dtype=str, keep_default_na=False).map(without_mark)
     table = table.astype(dict.fromkeys(numbers, int))
     table["fault"] = table.get("fault", "")  # histories of before there were faults in them lack it
     share = table["rejected"] / table["rows"].clip(lower=1)

@@ -68,6 +68,18 @@ def test_every_command_is_there() -> None:
         assert f" {name} " in said
 
 
+def test_nothing_in_a_file_steers_the_terminal(library: Library) -> None:
+    """Escapes in a cell coloured the terminal, or set its title; some terminals run what is put there."""
+    attack = "\x1b]0;x\x07\x9b31m\u202e"
+    Path("bad.csv").write_text(
+        f"{HEADER}\nblues.00000,{attack},dora,{TIME}\nblues.00001,Other,d\u202eora,{TIME}\n"
+    )
+    for arguments in (["bad.csv"], ["bad.csv", "--json"]):
+        said = cmg("labels", "check", *arguments, check=2).stdout
+        assert not [one for one in said if one != "\n" and not one.isprintable()]
+        assert "x1b" in said or "u001b" in said
+
+
 def test_check_names_row_column_value_and_reason_and_changes_nothing(bad: Path) -> None:
     before = files.sha256(Path("data/mood_labels.csv"))
     said = cmg("labels", "check", "bad.csv", check=2).stdout

@@ -291,6 +291,15 @@ def test_names_that_html_and_addresses_give_a_meaning(audited: Library) -> None:
     assert (audit.FOLDER / unquote(clip)).exists()
 
 
+def test_the_list_holds_no_formula(audited: Library) -> None:
+    """Who is called ``=HYPERLINK(…)`` had it run when the list was opened in a spreadsheet."""
+    rows = audit.likely_errors("genre").head(1).rows.assign(annotators="=1+1, ann", given="@x")
+    audit.publish(audit.Audit("genre", "lenet5", 12, 1, 0, 0, 0.9, 0.3, rows))
+    table = pd.read_csv(audit.FOLDER / "genre.csv", dtype=str)
+    assert table.loc[0, ["given", "annotators"]].tolist() == ["'@x", "'=1+1, ann"]
+    assert table["clip"].tolist() == rows["clip"].tolist()
+
+
 def test_a_second_audit_leaves_no_old_clips(audited: Library) -> None:
     audit.audit("genre", top=5)
     audit.audit("genre", top=1)

@@ -195,6 +195,31 @@ def test_the_user_may_name_a_link_but_no_pipe(project: Path) -> None:
         inbox.check(Path("pipe.csv"), settings=settings)
 
 
+def test_a_copy_cannot_be_led_elsewhere_while_it_is_written(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write into ``inbox/labels/`` sees the new name before it is written to."""
+    open_ = os.open
+
+    def exchange(path: str | Path, *args: int, **kwargs: int) -> int:
+        handle = open_(path, *args, **kwargs)
+        for new in LABELS.glob(".new-*"):
+            new.unlink()
+            link(new)
+        return handle
+
+    monkeypatch.setattr(inbox, "_fault_page", lambda *_, **__: ())
+    Path("mine.csv").write_text("no header\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", exchange)
+        with dropped.opened(LABELS) as folder:
+            dropped.put("mine.csv", b"mine", folder=folder)
+    assert SECRET in Path("private/passwd").read_text()
+    (LABELS / "mine.csv").unlink()
+    intake = inbox.add(Path("mine.csv"), settings=params.read().intake)
+    assert Path("inbox", intake.moved_to).read_text() == "no header\n"
+
+
 def test_a_file_that_is_too_large_is_neither_read_nor_copied(project: Path) -> None:
     """A terabyte of nothing costs its owner nothing."""
     os.truncate(drop("huge.csv"), 10**12)

@@ -569,6 +569,17 @@ def test_an_older_history_gets_the_column_of_faults() -> None:
     assert "annotator, labelled_at is missing" in row["fault"]
 
 
+def test_the_history_holds_no_formula_and_reads_as_it_was() -> None:
+    """A file is called what its owner likes, and people open the history in a spreadsheet."""
+    drop("=1+1.csv", header="=x,mood")
+    (intake,) = run()
+    text = HISTORY.read_text()
+    assert "\n'=1+1.csv," in text
+    (row,) = store.read_history(Path("data")).to_dict("records")
+    assert (row["file"], row["fault"]) == ("=1+1.csv", intake.fault)
+    assert store.with_record(Path("data"), row) is None
+
+
 def test_formulas_are_disarmed_among_the_rejected_and_only_there() -> None:
     drop("a.csv", f"polka,=1+1,@ann,{TIME}", f"blues.00001,Other,=bob,{TIME}", f"polka,-1.5,-,{TIME}")
     run()
@@ -582,6 +593,32 @@ def test_formulas_are_disarmed_among_the_rejected_and_only_there() -> None:
     os.utime(path, (0, 0))
     run()
     assert f"blues.00002,Other,@ann,{TIME}" in lines_of(STORE)
+
+
+def test_a_person_has_one_name_however_it_is_spelled() -> None:
+    """`Bob`, `bob ` and a zero-width twin were three people, each with an answer of their own."""
+    drop(
+        "a.csv",
+        f"blues.00001,Other,Bob,{TIME}",
+        f"blues.00001,Other,bob,{TIME}",
+        f"blues.00001,CalmButWarm,Bo\u200bb,{TIME}",
+        f"blues.00002,Ot\u2060her,\u202e\uff22ob\u202c,{TIME}",
+        f"blues\u200b.00003,Other,\u200b,{TIME}",
+        f"blues\u200b.00004,Other,dora,{TIME}",
+    )
+    (intake,) = run()
+    assert lines_of(STORE)[2:] == [
+        f"blues.00001,Other,Bob,{TIME}",
+        f"blues.00002,Other,Bob,{TIME}",
+        f"blues.00004,Other,dora,{TIME}",
+    ]
+    reasons = [row.reason.split(" expected")[0] for row in intake.rejected_rows]
+    assert reasons == ["annotator: duplicate", "mood: conflict", "annotator: schema"]
+    assert intake.rejected_rows[1].annotator == "Bo\u200bb"
+    (note,) = [one for one in intake.findings if one.check == "spelling"]
+    assert (note.severity, intake.annotators, intake.mended) == ("warning", 2, 2)
+    assert dict(note.rows)["line 5"] == ("mood Ot\\u2060her → Other, annotator \\u202e\uff22ob\\u202c → Bob")
+    assert "\u202e" not in note.message()
 
 
 def test_an_annotator_has_one_name(project: Path) -> None:
