@@ -53,9 +53,8 @@ def run() -> list[inbox.Intake]:
 
 def copies_of_the_secret() -> list[Path]:
     found = [path for path in Path().rglob("*") if path.is_file() and not path.is_symlink()]
-    return [
-        path for path in found if path.stat().st_nlink == 1 and SECRET in path.read_text(errors="replace")
-    ]
+    others = [path for path in found if not path.samefile("private/passwd")]
+    return [path for path in others if SECRET in path.read_text(errors="replace")]
 
 
 def link(path: Path, target: str = "../../private/passwd") -> None:
@@ -305,7 +304,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
             "b.json",
             lambda depth=depth: tasks_of(completed_by=f'{{"email": {nested(depth)}}}'),
         )
-        for depth in (700, 800, 850, 880, 900, 910, 920, 930, 940, 950, 960, 970, 980)
+        for depth in (700, 900, 980)
     },
 }
 
