@@ -47,8 +47,8 @@ class Finding:
 
     def message(self) -> str:
         """Return one line: the check, what was expected, the first offending rows, what to do."""
-        rows = [f"{row} ({_short(value)})" for row, value in self.rows[:_ROWS_IN_MESSAGE]]
-        shown = visible(", ".join(rows))
+        quoted = [f"{row} ({_short(value)})" for row, value in self.rows[:_ROWS_IN_MESSAGE]]
+        shown = visible(", ".join(quoted))
         more = len(self.rows) - _ROWS_IN_MESSAGE
         rows = f"; received {shown}" + (f" and {more} more" if more > 0 else "") if shown else ""
         return f"{self.check} [{self.severity}]: expected {self.expected}{rows}. {self.advice}"
