@@ -18,7 +18,6 @@ from flows import label_intake as flow
 from pipeline import files, params
 from pipeline.labelling.inbox import Intake, RejectedRow
 from pipeline.sources import library
-from pipeline.stages import catalog
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, usable_tracks
 from pipeline.tables.tracks import TRACKS as TRACKS_FILE
@@ -91,7 +90,7 @@ def test_who_replaces_the_outputs_is_waited_for(project: Path, monkeypatch: pyte
         held.append(not _is_free())
         return read()
 
-    monkeypatch.setattr(catalog, "usable", usable)
+    monkeypatch.setattr(flow, "usable_tracks", usable)
     flow.new_tracks()
     assert held == [True]
 
