@@ -59,7 +59,7 @@ def copies_key(audio_sha256: str, spec: logmel.LogMel) -> str:
 
 def _slices(path: Path) -> np.ndarray:
     try:
-        return audio.slices(audio.mono(audio.decode(path)))
+        return audio.slices(audio.load(path))
     except DataError as error:
         raise DataError(f"{path}: {error}. Run the stage `catalog` again.") from None
 
