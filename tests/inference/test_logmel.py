@@ -68,7 +68,7 @@ def test_equal_to_librosa_with_other_parameters(spec: LogMel, name: str) -> None
 @pytest.mark.parametrize("n_samples", [1, 511, 512, 32_768, 100_000])
 def test_the_power_is_equal_to_librosas_at_any_length(n_samples: int) -> None:
     samples = SIGNALS["noise"][:n_samples].astype(np.float32)
-    expected = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE).T
+    expected = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE)
     np.testing.assert_allclose(mel_power(samples, LogMel()), expected, rtol=1e-4, atol=1e-9)
 
 
@@ -104,7 +104,7 @@ def test_the_samples_are_left_as_they_are() -> None:
 
 def test_a_slice_is_the_same_alone_and_among_others() -> None:
     clip = np.concatenate([SIGNALS["clipped music"], SIGNALS["silence"], SIGNALS["quiet music"]])
-    parts = slices(clip.astype(np.float32))
+    parts = list(slices(clip.astype(np.float32)))
     together = features(parts, LogMel())
     assert together.dtype == np.float16
     assert together.shape == (3, 128, 431)
