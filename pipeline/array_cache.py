@@ -1,7 +1,7 @@
 """Arrays kept between runs under a key of what made them, in files that tell whether they are damaged.
 
-An entry is one file, ``<key>.<digest of key and content>.npy``, written in one step: a kill leaves it or nothing,
-and an entry that was cut, overwritten, or put in another's place no longer fits its name.
+An entry is one file, ``<key>.<digest of key and content>.npy``, written in one step: a kill leaves it or
+nothing, and an entry that was cut, overwritten, or put in another's place no longer fits its name.
 """
 
 from __future__ import annotations

@@ -114,7 +114,9 @@ class CatalogParams(Section):
         from pipeline.inference.audio import MAX_SECONDS  # decoders, which reading parameters does not need
 
         if self.max_seconds > MAX_SECONDS:
-            raise ValueError(f"max_seconds {self.max_seconds} is above {MAX_SECONDS}, the longest that is served")
+            raise ValueError(
+                f"max_seconds {self.max_seconds} is above {MAX_SECONDS}, the longest that is served"
+            )
         return self
 
 

@@ -71,7 +71,9 @@ def opened(source: Path | bytes) -> Iterator[Stream]:
             if not _RATES[0] <= file.samplerate <= _RATES[1]:
                 raise DataError(f"expected audio, received {name}: a sample rate of {file.samplerate} Hz")
             if file.channels > _MAX_CHANNELS:
-                raise DataError(f"expected at most {_MAX_CHANNELS} channels, received {name}: {file.channels}")
+                raise DataError(
+                    f"expected at most {_MAX_CHANNELS} channels, received {name}: {file.channels}"
+                )
             yield Stream(file.samplerate, file.channels, _blocks(file, name))
 
 

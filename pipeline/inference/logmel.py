@@ -1,7 +1,7 @@
 """The one log-mel spectrogram: made here for training and for serving alike, equal to the bit on every CPU.
 
-Only operations whose rounding IEEE 754 fixes are used (add, multiply, divide, convert), each a NumPy call of its
-own, and SciPy's FFT and sparse product, which are compiled once for all CPUs of an architecture.
+Only operations whose rounding IEEE 754 fixes are used (add, multiply, divide, convert), each a NumPy call of
+its own, and SciPy's FFT and sparse product, which are compiled once for all CPUs of an architecture.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _window(n_fft: int) -> np.ndarray:
 def _mel_points(n_mels: int) -> np.ndarray:
     """Return the edges of Slaney's mel bands, evenly spaced in mel from 0 Hz: float64 (n_mels + 2,), in Hz.
 
-    In decimals, since the last bit of ``exp`` and ``log`` differs between CPUs and decides a weight's rounding.
+    In decimals, since the last bit of ``exp`` and ``log`` differs between CPUs and may decide how a weight is
+    rounded.
     """
     mels_per_log = 27 / Decimal("6.4").ln()
     highest = _LINEAR_MELS + mels_per_log * (Decimal(SAMPLE_RATE) / 2 / 1000).ln()

@@ -65,9 +65,10 @@ def check_tracks(tracks: pd.DataFrame, *, settings: CatalogParams, docs: Path | 
     Parameters
     ----------
     tracks
-        One row per file: ``track_id``, ``genre``, ``path``, ``seconds``, ``longer`` (``"more"`` if it goes on
-        beyond the limit, else ``""``), ``sample_rate`` in Hz, ``channels``, ``rms`` (linear, 1 = full scale), ``clipped`` (share of the samples, 0 to 1),
-        ``nonfinite`` (number of samples), ``duplicate_of`` and ``error`` (both ``""`` for none).
+        One row per file: ``track_id``, ``genre``, ``path``, ``seconds``, ``longer`` (``"more"`` if it goes
+        on beyond the limit, else ``""``), ``sample_rate`` in Hz, ``channels``, ``rms`` (linear, 1 = full
+        scale), ``clipped`` (share of the samples, 0 to 1), ``nonfinite`` (number of samples),
+        ``duplicate_of`` and ``error`` (both ``""`` for none).
         The measures of a file with an ``error`` are not looked at.
     settings
         The thresholds, and severities by check name.

@@ -1,8 +1,8 @@
 """Stage ``spectrogram``: tracks become log-mel slices, one ``.npy`` per track.
 
 A cache outside DVC's outs (``.cache/spectrograms``) makes the stage incremental: ten new tracks cost ten
-spectrograms, and a killed run goes on where it stopped. Its key is the audio's content, the parameters, and the
-code and libraries that make the features, so that a change of any of them computes anew, and nothing else does.
+spectrograms, and a killed run goes on where it stopped. Its key is the audio's content, the parameters, and
+the code and libraries that make the features: a change of any of them computes anew, and nothing else does.
 """
 
 from __future__ import annotations

@@ -196,7 +196,9 @@ def damage_by_emptying(path: Path, _: Path) -> None:
         damage_by_emptying,
     ],
 )
-def test_a_damaged_cache_entry_is_computed_again(library: Library, damage: Callable[[Path, Path], None]) -> None:
+def test_a_damaged_cache_entry_is_computed_again(
+    library: Library, damage: Callable[[Path, Path], None]
+) -> None:
     tracks = tracks_of(library).iloc[:4]
     spectrogram.build_features(tracks, SPEC)
     before = content()
@@ -224,7 +226,9 @@ def test_published_arrays_take_no_room_of_their_own(library: Library) -> None:
     assert {path.stat().st_nlink for path in spectrogram.FEATURES.iterdir()} == {2}
 
 
-def test_arrays_are_copied_where_the_disk_has_no_links(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_are_copied_where_the_disk_has_no_links(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_link(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
@@ -275,7 +279,9 @@ def test_the_key_follows_from_the_code_and_the_libraries(monkeypatch: pytest.Mon
 
     assert edited("_TOP_DB: Final = 80.0", "_TOP_DB: Final = 60.0") != before
     assert edited("mixed /= stream.channels", "mixed *= stream.channels")[0] != before[0]
-    assert edited("logmel.features(_slices(job.audio)", "2 * logmel.features(_slices(job.audio)")[0] != before[0]
+    assert (
+        edited("logmel.features(_slices(job.audio)", "2 * logmel.features(_slices(job.audio)")[0] != before[0]
+    )
     features, copies = edited("_NOISE_SIGMA: Final = 0.005", "_NOISE_SIGMA: Final = 0.006")
     assert features == before[0]
     assert copies != before[1]
