@@ -13,7 +13,7 @@ from . import audio, logmel
 from .errors import DataError
 from .normalise import Normaliser
 
-_BATCH: Final = 8  # slices at a time: the network's activations take 30 MB per slice and are as fast so
+_BATCH: Final = 4  # slices at a time: CNN-64 takes 45 MB for each, and more at a time are no faster
 
 
 class Network:
