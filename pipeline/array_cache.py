@@ -66,7 +66,10 @@ def valid_entries(folder: Path, keys: Collection[str]) -> dict[str, Path]:
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         valid = list(pool.map(_is_valid, (path for _, path in wanted)))
     for (_, path), is_valid in zip(wanted, valid, strict=True):
-        os.utime(path) if is_valid else path.unlink()
+        if is_valid:
+            os.utime(path)
+        else:
+            path.unlink(missing_ok=True)
     return {key: path for (key, path), is_valid in zip(wanted, valid, strict=True) if is_valid}
 
 
@@ -86,7 +89,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _is_valid(path: Path) -> bool:
     key, _, digest = path.stem.partition(".")
-    return bool(digest) and _digest(key, path.read_bytes()) == digest
+    try:
+        return bool(digest) and _digest(key, path.read_bytes()) == digest
+    except OSError:  # a bad sector, or somebody cleared the cache meanwhile
+        return False
 
 
 def _digest(key: str, content: bytes | memoryview) -> str:
