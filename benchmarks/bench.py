@@ -49,7 +49,7 @@ def load_clips() -> list[np.ndarray]:
     """Return float32 clips (n_samples,) of about 30 s."""
     paths = sorted(path for path in AUDIO.glob("*/*") if path.suffix in audio.SUFFIXES)[:CLIPS]
     if paths:
-        return [audio.mono(audio.decode(path)) for path in paths]
+        return [audio.load(path) for path in paths]
     rng = np.random.default_rng(0)
     return [rng.normal(0, 0.1, 661_794).astype(np.float32) for _ in range(CLIPS)]
 

@@ -109,6 +109,16 @@ class CatalogParams(Section):
             raise ValueError(f"min_seconds {self.min_seconds} is above max_seconds {self.max_seconds}")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_served(self) -> CatalogParams:
+        from pipeline.inference.audio import MAX_SECONDS  # decoders, which reading parameters does not need
+
+        if self.max_seconds > MAX_SECONDS:
+            raise ValueError(
+                f"max_seconds {self.max_seconds} is above {MAX_SECONDS}, the longest that is served"
+            )
+        return self
+
 
 class LabelsParams(Section):
     """How annotations become labels, see ``pipeline.labelling.aggregation``; thresholds of their checks."""

@@ -98,6 +98,7 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("catalog.sample_rate", 0),
         ("catalog.silence_dbfs", 0.0),
         ("catalog.min_seconds", 0.0),
+        ("catalog.max_seconds", 1800.5),  # longer than what is served
         ("catalog.max_clipped", 1.01),
         ("catalog.min_usable", -0.1),
         ("intake.max_rows", 0),

@@ -297,7 +297,7 @@ def write_clip(track_id: str, source: Path, folder: Path) -> None:
     """Write the middle ten seconds as FLAC, mono, 22 050 Hz: every browser plays it, none plays ``.au``."""
     import soundfile
 
-    samples = audio.mono(audio.decode(source))
+    samples = audio.load(source)
     length = round(_CLIP_SECONDS * audio.SAMPLE_RATE)
     start = max(0, (len(samples) - length) // 2)
     with replacing(clip_path(folder, track_id)) as temporary:

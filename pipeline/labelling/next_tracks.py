@@ -203,7 +203,7 @@ def _features(track_id: str, path: Path, spec: logmel.LogMel, *, cached: bool) -
     """Return float16 (n_slices, n_mels, frames) in dB; computed from the audio where the stage has none."""
     if cached and features_path(track_id).exists():
         return np.array(load_features(track_id))
-    return logmel.features(audio.slices(audio.mono(audio.decode(path))), spec)
+    return logmel.features(audio.slices(audio.load(path)), spec)
 
 
 def champion() -> Any | None:

@@ -65,9 +65,10 @@ def check_tracks(tracks: pd.DataFrame, *, settings: CatalogParams, docs: Path | 
     Parameters
     ----------
     tracks
-        One row a file: ``track_id``, ``genre``, ``path``, ``seconds``, ``sample_rate`` in Hz,
-        ``channels``, ``rms`` (linear, 1 = full scale), ``clipped`` (share of the samples, 0 to 1),
-        ``nonfinite`` (number of samples), ``duplicate_of`` and ``error`` (both ``""`` for none).
+        One row per file: ``track_id``, ``genre``, ``path``, ``seconds``, ``longer`` (``"more"`` if it goes
+        on beyond the limit, else ``""``), ``sample_rate`` in Hz, ``channels``, ``rms`` (linear, 1 = full
+        scale), ``clipped`` (share of the samples, 0 to 1), ``nonfinite`` (number of samples),
+        ``duplicate_of`` and ``error`` (both ``""`` for none).
         The measures of a file with an ``error`` are not looked at.
     settings
         The thresholds, and severities by check name.
@@ -119,11 +120,12 @@ def _measure_checks(settings: CatalogParams) -> tuple[Check, ...]:
         ),
         Check(
             name="duration",
-            column="seconds",
-            expected=f"at most {settings.max_seconds:g} s",
-            advice="Cut the file if it is not one song; see catalog.max_seconds.",
-            expectation="ExpectColumnValuesToBeBetween",
-            arguments={"column": "seconds", "max_value": settings.max_seconds},
+            column="longer",
+            expected=f"at most {settings.max_seconds:g} s (max_seconds)",
+            advice="The track is not used; cut the file if it is not one song; see catalog.max_seconds.",
+            expectation="ExpectColumnValuesToBeNull",
+            arguments={"column": "longer"},
+            excludes=True,
         ),
         Check(
             name="silence",
@@ -198,6 +200,7 @@ def _measured(tracks: pd.DataFrame) -> pd.DataFrame:
     view = tracks.assign(
         error=tracks["error"].mask(decoded),
         duplicate_of=tracks["duplicate_of"].mask(tracks["duplicate_of"] == ""),
+        longer=tracks["longer"].mask(tracks["longer"] == ""),
         rms_dbfs=20.0 * np.log10(tracks["rms"].clip(lower=_SMALLEST_RMS)),
         id_genre=prefix.where(prefix.isin(tracks["genre"]), tracks["genre"]),
     )

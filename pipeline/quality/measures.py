@@ -1,13 +1,14 @@
-"""Measure a decoded clip: what the audio checks look at."""
+"""Measure audio as it is decoded: what the audio checks look at."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from pipeline.inference.audio import Clip, is_possible
+from pipeline.inference.audio import Stream, is_possible
 
 _FULL_SCALE: Final = 32_767 / 32_768  # the largest 16-bit sample
 
@@ -19,7 +20,9 @@ class Measures:
     Parameters
     ----------
     seconds
-        Length.
+        Length; of a file longer than the limit, that of the part that was read.
+    longer
+        Whether the file goes on beyond the limit.
     rate, channels
         As stored in the file.
     peak, rms
@@ -31,6 +34,7 @@ class Measures:
     """
 
     seconds: float
+    longer: bool
     rate: int
     channels: int
     peak: float
@@ -39,17 +43,31 @@ class Measures:
     nonfinite: int
 
 
-def measure(clip: Clip) -> Measures:
-    """Measure a clip; samples that are not finite, or absurdly large, count as silence in peak and rms."""
-    finite = is_possible(clip.samples)
-    samples = np.where(finite, clip.samples, 0.0)
-    peaks = np.abs(samples)
+def measure(stream: Stream, *, max_seconds: float = math.inf) -> Measures:
+    """Measure audio block by block, reading no further than ``max_seconds``.
+
+    Samples that are not finite, or absurdly large, count as silence in peak and rms.
+    """
+    length, peak, squares, clipped, nonfinite = 0, 0.0, 0.0, 0, 0
+    for block in stream.blocks:
+        finite = is_possible(block)
+        samples = np.where(finite, block, 0.0)
+        levels = np.abs(samples)
+        length += len(block)
+        peak = max(peak, float(levels.max()))
+        squares += float(np.sum(np.square(samples, dtype=np.float64)))
+        clipped += int(np.count_nonzero(levels >= _FULL_SCALE))
+        nonfinite += int(np.size(finite) - np.count_nonzero(finite))
+        if length > max_seconds * stream.rate:
+            break
+    size = length * stream.channels
     return Measures(
-        seconds=len(samples) / clip.rate,
-        rate=clip.rate,
-        channels=samples.shape[1],
-        peak=float(peaks.max()),
-        rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
-        clipped=float(np.mean(peaks >= _FULL_SCALE)),
-        nonfinite=int(np.size(finite) - np.count_nonzero(finite)),
+        seconds=length / stream.rate,
+        longer=length > max_seconds * stream.rate,
+        rate=stream.rate,
+        channels=stream.channels,
+        peak=peak,
+        rms=math.sqrt(squares / size),
+        clipped=clipped / size,
+        nonfinite=nonfinite,
     )

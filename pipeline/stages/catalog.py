@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +26,21 @@ from pipeline.tables.index import INDEX, read_index
 from pipeline.tables.tracks import TRACK_COLUMNS, TRACK_FINDINGS, TRACKS
 
 _UNREADABLE: Final = measures.Measures(
-    seconds=0.0, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
+    seconds=0.0, longer=False, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
 )
 _DIGITS: Final = 6  # of seconds and levels: platforms agree on that many
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``."""
+def describe(path: Path, *, max_seconds: float = audio.MAX_SECONDS) -> dict[str, Any]:
+    """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``.
+
+    Of a file longer than ``max_seconds`` no more is decoded: ``longer`` is ``"more"``, for others ``""``.
+    """
     measured, error, content = _UNREADABLE, "", ""
     try:
         content = sha256(path)
-        measured = measures.measure(audio.decode(path))
+        with audio.opened(path) as stream:
+            measured = measures.measure(stream, max_seconds=max_seconds)
     except (DataError, OSError) as fault:
         error = str(fault)
     facts = asdict(measured)
@@ -44,7 +49,8 @@ def describe(path: Path) -> dict[str, Any]:
         "genre": path.parent.name,
         "path": path.as_posix(),
         "seconds": round(measured.seconds, _DIGITS),
-        "n_slices": audio.n_slices(measured.seconds) if not error else 0,
+        "longer": "more" if measured.longer else "",
+        "n_slices": 0 if error or measured.longer else audio.n_slices(measured.seconds),
         "sample_rate": facts.pop("rate"),
         **{name: round(facts[name], _DIGITS) for name in ("channels", "peak", "rms", "clipped", "nonfinite")},
         "sha256": content,
@@ -87,7 +93,8 @@ def build(settings: params.CatalogParams) -> tuple[pd.DataFrame, list[Finding]]:
 
     files = find_audio(AUDIO)
     with ThreadPoolExecutor() as pool:  # decoding and hashing release the GIL
-        tracks = pd.DataFrame(list(pool.map(describe, files)))
+        describe_each = partial(describe, max_seconds=settings.max_seconds)
+        tracks = pd.DataFrame(list(pool.map(describe_each, files)))
     tracks = join_index(tracks, read_index(INDEX))
     found = check_tracks(tracks, settings=settings, docs=DATA_DOCS)
     return mark_usable(tracks, exclusions(found)), found

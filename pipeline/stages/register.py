@@ -28,7 +28,7 @@ from pipeline.training import backend
 from pipeline.training.weights import load_model
 
 _ONNX_TOLERANCE: Final = 1e-4  # in probability; measured differences are below 1e-6
-_REQUIREMENTS: Final = ("librosa", "mlflow", "numpy", "onnxruntime", "pandas", "scipy", "soundfile")
+_REQUIREMENTS: Final = ("mlflow", "numpy", "onnxruntime", "pandas", "scipy", "soundfile", "soxr")
 
 
 def path_of(task: str) -> Path:

@@ -1,27 +1,31 @@
-"""Stage ``spectrogram``: tracks become log-mel slices, one ``.npy`` a track.
+"""Stage ``spectrogram``: tracks become log-mel slices, one ``.npy`` per track.
 
-A cache outside DVC's outs (``.cache/spectrograms``), keyed by the audio's content and the parameters, makes
-the stage incremental: ten new tracks cost ten spectrograms, and a killed run goes on where it stopped.
+A cache outside DVC's outs (``.cache/spectrograms``) makes the stage incremental: ten new tracks cost ten
+spectrograms, and a killed run goes on where it stopped. Its key is the audio's content, the parameters, and
+the code and libraries that make the features: a change of any of them computes anew, and nothing else does.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
+import psutil
+import soundfile
 
-from pipeline import params
+from pipeline import array_cache, params
+from pipeline.array_cache import code_digest, key_of
 from pipeline.errors import DataError, run_main
-from pipeline.files import replacing, write_array, write_json
+from pipeline.files import write_json
 from pipeline.inference import audio, logmel
 from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path
 from pipeline.tables.tracks import usable_tracks
@@ -30,12 +34,18 @@ from pipeline.training import augment
 CACHE: Final = Path(".cache/spectrograms")
 
 
+# Beside the clip itself: blocks, spectra and features of a thread; a process loads librosa too.
+_THREAD_BYTES: Final = 64 << 20
+_PROCESS_BYTES: Final = 512 << 20
+
+
 @dataclass(frozen=True)
 class Job:
-    """One track to compute: where its audio is and where the result belongs in the cache."""
+    """One track to compute: where its audio is, the audio's SHA-256, and the result's key in the cache."""
 
     audio: Path
-    target: Path
+    sha256: str
+    key: str
 
 
 def spec_of(settings: params.SpectrogramParams) -> logmel.LogMel:
@@ -43,86 +53,111 @@ def spec_of(settings: params.SpectrogramParams) -> logmel.LogMel:
     return logmel.LogMel(settings.n_fft, settings.hop_length, settings.n_mels)
 
 
-def _key(*parts: object) -> str:
-    return hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()
+@cache
+def _feature_code() -> str:
+    """Return what the features are made by.
+
+    Of the libraries those whose own arithmetic reaches the numbers: decoders, resampling and FFT. From NumPy
+    come only operations whose rounding IEEE 754 fixes, so that a new release changes nothing.
+    """
+    libsndfile = soundfile.__libsndfile_version__
+    return key_of(code_digest(audio, logmel, compute_features), libsndfile, version("soxr"), version("scipy"))
+
+
+@cache
+def _copies_code() -> str:
+    """Return what the copies are made by: also librosa's phase vocoder and NumPy's random numbers."""
+    own = code_digest(augment, compute_copies)
+    return key_of(_feature_code(), own, version("librosa"), version("numpy"))
 
 
 def feature_key(audio_sha256: str, spec: logmel.LogMel) -> str:
     """Return the cache key of a track's features."""
-    return _key("features", logmel.VERSION, audio_sha256, spec)
+    return key_of("features", _feature_code(), audio_sha256, spec)
 
 
 def copies_key(audio_sha256: str, spec: logmel.LogMel) -> str:
     """Return the cache key of a track's augmented copies."""
-    return _key("copies", logmel.VERSION, augment.VERSION, audio_sha256, spec)
+    return key_of("copies", _copies_code(), audio_sha256, spec)
 
 
-def _slices(path: Path) -> np.ndarray:
+def _slices(path: Path) -> Iterator[np.ndarray]:
     try:
-        return audio.slices(audio.mono(audio.decode(path)))
+        return audio.slices(audio.load(path))
     except DataError as error:
         raise DataError(f"{path}: {error}. Run the stage `catalog` again.") from None
 
 
-def compute_features(job: Job, spec: logmel.LogMel) -> None:
-    """Write one track's features into the cache."""
-    write_array(job.target, logmel.features(_slices(job.audio), spec))
+def compute_features(job: Job, spec: logmel.LogMel) -> np.ndarray:
+    """Return a track's features: float16 (n_slices, n_mels, frames)."""
+    return logmel.features(_slices(job.audio), spec)
 
 
-def compute_copies(job: Job, spec: logmel.LogMel) -> None:
-    """Write one track's augmented copies into the cache: float16 (n_slices, 5, n_mels, frames).
+def compute_copies(job: Job, spec: logmel.LogMel) -> np.ndarray:
+    """Return a track's augmented copies: float16 (n_slices, 5, n_mels, frames).
 
-    The noise is seeded by the cache key, so it depends on the audio and on nothing else.
+    The noise is seeded by the audio's content, so it depends on nothing else.
     """
-    rng = np.random.default_rng(int(job.target.stem[:16], 16))
+    rng = np.random.default_rng(int(job.sha256[:16], 16))
     copies = [logmel.features(augment.waveform_copies(part, rng), spec) for part in _slices(job.audio)]
-    write_array(job.target, np.stack(copies))
+    return np.stack(copies)
 
 
 def _jobs(tracks: pd.DataFrame, key: Callable[[str], str]) -> list[Job]:
     return [
-        Job(Path(path), CACHE / f"{key(content)}.npy")
+        Job(Path(path), content, key(content))
         for path, content in zip(tracks["path"], tracks["sha256"], strict=True)
     ]
 
 
-def _whole(path: Path) -> bool:
-    """Return whether an array is there and not cut short: a full disk or a repair may have damaged it."""
-    try:
-        return np.load(path, mmap_mode="r").size > 0
-    except (OSError, ValueError, EOFError):
-        return False
+def _computed(job: Job, compute: Callable[[Job], np.ndarray]) -> Path:
+    return array_cache.store(CACHE, job.key, compute(job))
 
 
-def fill_cache(jobs: Iterable[Job], compute: Callable[[Job], None], pool: Executor, *, title: str) -> int:
-    """Compute what the cache lacks, with a progress bar; return how many that were."""
+def fill_cache(
+    jobs: Iterable[Job], compute: Callable[[Job], np.ndarray], pool: Executor, *, title: str
+) -> tuple[dict[str, Path], int]:
+    """Compute what the cache lacks, with a progress bar.
+
+    Returns
+    -------
+    dict of str to Path, int
+        The entry of each job's key, and how many of them were computed.
+    """
     from tqdm import tqdm
 
-    missing = list({job.target: job for job in jobs if not _whole(job.target)}.values())
-    done = pool.map(compute, missing)
-    for _ in tqdm(done, total=len(missing), desc=title, unit="track", disable=None if missing else True):
-        pass
-    return len(missing)
+    jobs_by_key = {job.key: job for job in jobs}
+    entries = array_cache.valid_entries(CACHE, jobs_by_key.keys())
+    missing = {key: job for key, job in jobs_by_key.items() if key not in entries}
+    done = pool.map(partial(_computed, compute=compute), missing.values())
+    bar = tqdm(done, total=len(missing), desc=title, unit="track", disable=None if missing else True)
+    entries.update(zip(missing, bar, strict=True))
+    return entries, len(missing)
 
 
-def publish(track_ids: Iterable[str], jobs: Iterable[Job], folder: Path) -> None:
+def publish(tracks: pd.DataFrame, jobs: Iterable[Job], entries: dict[str, Path], folder: Path) -> None:
     """Fill ``folder`` with exactly these tracks' arrays out of the cache."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for track_id, job in zip(track_ids, jobs, strict=True):
-        with replacing(features_path(track_id, folder)) as temporary:
-            shutil.copyfile(job.target, temporary)
+    for track_id, job in zip(tracks["track_id"], jobs, strict=True):
+        array_cache.publish(entries[job.key], features_path(track_id, folder))
+
+
+def _n_workers(tracks: pd.DataFrame, base: int) -> int:
+    """Return how many clips may be decoded at once: one per core, fewer where memory is short."""
+    longest = int(tracks["seconds"].max() if len(tracks) else 0) * audio.SAMPLE_RATE * 4
+    # The clip, and as much again for what is made of it.
+    affordable = psutil.virtual_memory().available // (base + 2 * longest)
+    return max(1, min(os.cpu_count() or 1, affordable))
 
 
 def build_features(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
     """Write ``artifacts/features``; return how many tracks were computed rather than found."""
-    from threadpoolctl import threadpool_limits
-
     jobs = _jobs(tracks, partial(feature_key, spec=spec))
-    # One BLAS thread each: the threads over tracks use all cores already.
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-        computed = fill_cache(jobs, partial(compute_features, spec=spec), pool, title="spectrogram")
-    publish(tracks["track_id"], jobs, FEATURES)
+    with ThreadPoolExecutor(_n_workers(tracks, _THREAD_BYTES)) as pool:
+        compute = partial(compute_features, spec=spec)
+        entries, computed = fill_cache(jobs, compute, pool, title="spectrogram")
+    publish(tracks, jobs, entries, FEATURES)
     return computed
 
 
@@ -132,9 +167,10 @@ def build_copies(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
     Processes, not threads: the phase vocoder holds the GIL.
     """
     jobs = _jobs(tracks, partial(copies_key, spec=spec))
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        computed = fill_cache(jobs, partial(compute_copies, spec=spec), pool, title="augmented copies")
-    publish(tracks["track_id"], jobs, COPIES_FOLDER)
+    with ProcessPoolExecutor(_n_workers(tracks, _PROCESS_BYTES)) as pool:
+        compute = partial(compute_copies, spec=spec)
+        entries, computed = fill_cache(jobs, compute, pool, title="augmented copies")
+    publish(tracks, jobs, entries, COPIES_FOLDER)
     write_json(COPIES_ORDER, list(augment.COPIES) if len(tracks) else [])
     return computed
 

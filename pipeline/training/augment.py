@@ -9,9 +9,6 @@ import numpy as np
 from pipeline.inference.audio import SAMPLE_RATE, fix_length
 from pipeline.params import SpecParams
 
-# Part of the cache key: raise it when a change of this module changes the copies' numbers.
-VERSION: Final = 1
-
 COPIES: Final = ("pitch_up_4", "pitch_up_6", "stretch_half", "stretch_double", "noise")
 
 _PITCH_STEPS: Final = (4, 6)  # semitones

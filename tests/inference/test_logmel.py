@@ -8,7 +8,7 @@ import pytest
 import scipy.signal
 
 from pipeline.inference.audio import SAMPLE_RATE, SLICE_SAMPLES, slices
-from pipeline.inference.logmel import LogMel, features, logmel, mel_power, quantise
+from pipeline.inference.logmel import LogMel, _mel_filters, _window, features, logmel, mel_power, quantise
 
 N = SLICE_SAMPLES
 TIME = np.arange(N) / SAMPLE_RATE
@@ -68,7 +68,7 @@ def test_equal_to_librosa_with_other_parameters(spec: LogMel, name: str) -> None
 @pytest.mark.parametrize("n_samples", [1, 511, 512, 32_768, 100_000])
 def test_the_power_is_equal_to_librosas_at_any_length(n_samples: int) -> None:
     samples = SIGNALS["noise"][:n_samples].astype(np.float32)
-    expected = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE).T
+    expected = librosa.feature.melspectrogram(y=samples, sr=SAMPLE_RATE)
     np.testing.assert_allclose(mel_power(samples, LogMel()), expected, rtol=1e-4, atol=1e-9)
 
 
@@ -104,7 +104,7 @@ def test_the_samples_are_left_as_they_are() -> None:
 
 def test_a_slice_is_the_same_alone_and_among_others() -> None:
     clip = np.concatenate([SIGNALS["clipped music"], SIGNALS["silence"], SIGNALS["quiet music"]])
-    parts = slices(clip.astype(np.float32))
+    parts = list(slices(clip.astype(np.float32)))
     together = features(parts, LogMel())
     assert together.dtype == np.float16
     assert together.shape == (3, 128, 431)
@@ -128,3 +128,21 @@ def test_float16_is_off_by_half_a_step_at_most() -> None:
 def test_the_shape_of_a_slice() -> None:
     assert LogMel().shape == (128, 431)
     assert LogMel(hop_length=1000).frames == logmel(np.zeros(N, np.float32), LogMel(hop_length=1000)).shape[1]
+
+
+@pytest.mark.parametrize(
+    "spec", [LogMel(), LogMel(1024, 256, 64), LogMel(4096, 512, 128), LogMel(512, 512, 20)]
+)
+def test_the_filter_bank_is_librosas_to_the_bit(spec: LogMel) -> None:
+    bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=spec.n_fft, n_mels=spec.n_mels)
+    np.testing.assert_array_equal(_mel_filters(spec).toarray(), bank)
+
+
+@pytest.mark.parametrize("n_fft", [512, 1024, 2048, 4096])
+def test_the_window_is_scipys_to_the_bit(n_fft: int) -> None:
+    window = scipy.signal.get_window("hann", n_fft, fftbins=True).astype(np.float32)
+    np.testing.assert_array_equal(_window(n_fft)[:, 0], window)
+
+
+def test_a_bin_feeds_two_bands_at_most() -> None:
+    assert (_mel_filters(LogMel()).toarray() > 0).sum(axis=0).max() == 2

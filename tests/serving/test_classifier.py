@@ -50,7 +50,7 @@ def encoded(seconds: float, rate: int = 22_050, format: str = "WAV") -> bytes:
 
 def test_same_probabilities_as_keras_on_the_stored_features(served: SimpleNamespace) -> None:
     content = encoded(30)
-    features = logmel.features(audio.slices(audio.mono(audio.decode(content))), logmel.LogMel())
+    features = logmel.features(audio.slices(audio.load(content)), logmel.LogMel())
     wanted = np.asarray(served.keras(Normaliser("l2")(features)[..., None], training=False))
     answer = served.classifier.predict(None, pd.DataFrame({"audio": [content]}), {"per_slice": True})
     assert len(answer) == 3

@@ -57,6 +57,7 @@ def test_a_file_is_described(tmp_path: Path) -> None:
         "genre": "blues",
         "path": path.as_posix(),
         "seconds": 2.0,
+        "longer": "",
         "n_slices": 1,
         "sample_rate": 44_100,
         "channels": 2,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +35,7 @@ def tracks_of(library: Library) -> pd.DataFrame:
             "track_id": library.track_ids,
             "path": [path.as_posix() for path in paths],
             "sha256": [files.sha256(path) for path in paths],
+            "seconds": 1.5,
         }
     )
 
@@ -47,7 +52,7 @@ def test_every_track_gets_the_features_of_its_audio(library: Library) -> None:
     assert spectrogram.build_features(tracks_of(library), SPEC) == 12
     assert published() == sorted(f"{track_id}.npy" for track_id in library.track_ids)
     for track_id in library.track_ids:
-        slices = audio.slices(audio.mono(audio.decode(library.path_of(track_id))))
+        slices = audio.slices(audio.load(library.path_of(track_id)))
         loaded = load_features(track_id)
         assert loaded.dtype == np.float16
         np.testing.assert_array_equal(loaded, logmel.features(slices, SPEC))
@@ -156,14 +161,142 @@ def test_copies_that_are_not_wanted_are_removed(library: Library) -> None:
     assert not list(COPIES_FOLDER.glob("*.npy"))
 
 
-def test_truncated_cache_entry_is_computed_again(library: Library) -> None:
-    paths = [str(library.path_of(track)) for track in library.track_ids]
-    tracks = pd.DataFrame(
-        {"track_id": library.track_ids, "path": paths, "sha256": [files.sha256(Path(p)) for p in paths]}
+def damage_by_777_db(path: Path, _: Path) -> None:
+    np.lib.format.open_memmap(path, mode="r+")[:] = 777
+
+
+def damage_by_cutting(path: Path, _: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def damage_by_another_track(path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+
+
+def damage_by_another_name(path: Path, other: Path) -> None:
+    path.rename(other)
+
+
+def damage_by_another_shape(path: Path, _: Path) -> None:
+    np.save(path, np.zeros((1, 2, 3), np.float16))
+
+
+def damage_by_emptying(path: Path, _: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_by_777_db,
+        damage_by_cutting,
+        damage_by_another_track,
+        damage_by_another_name,
+        damage_by_another_shape,
+        damage_by_emptying,
+    ],
+)
+def test_a_damaged_cache_entry_is_computed_again(
+    library: Library, damage: Callable[[Path, Path], None]
+) -> None:
+    tracks = tracks_of(library).iloc[:4]
+    spectrogram.build_features(tracks, SPEC)
+    before = content()
+    for path in spectrogram.FEATURES.iterdir():
+        path.unlink()  # so that damage reaches the cache alone
+    first, second = sorted(spectrogram.CACHE.iterdir())[:2]
+    damage(first, second)
+    assert spectrogram.build_features(tracks, SPEC) in (1, 2)
+    assert content() == before
+    assert spectrogram.build_features(tracks, SPEC) == 0
+
+
+def test_a_published_array_that_is_written_into_does_not_stay(library: Library) -> None:
+    """Published arrays are links to the cache's: what is done to one must not outlive the next run."""
+    tracks = tracks_of(library).iloc[:3]
+    spectrogram.build_features(tracks, SPEC)
+    before = content()
+    damage_by_777_db(features_path("blues.00001"), Path())
+    assert spectrogram.build_features(tracks, SPEC) == 1
+    assert content() == before
+
+
+def test_published_arrays_take_no_room_of_their_own(library: Library) -> None:
+    spectrogram.build_features(tracks_of(library), SPEC)
+    assert {path.stat().st_nlink for path in spectrogram.FEATURES.iterdir()} == {2}
+
+
+def test_arrays_are_copied_where_the_disk_has_no_links(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(source: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", no_link)
+    spectrogram.build_features(tracks_of(library), SPEC)
+    assert len(published()) == 12
+    assert {path.stat().st_nlink for path in spectrogram.FEATURES.iterdir()} == {1}
+
+
+def test_entries_of_the_first_cache_are_removed_and_nothing_else(library: Library) -> None:
+    """They have no digest: 64 hexadecimal digits and ``.npy``; nothing could use them again."""
+    old, own = spectrogram.CACHE / f"{'a' * 64}.npy", spectrogram.CACHE / "notes.npy"
+    for path in (old, own):
+        files.write_array(path, np.zeros(3))
+    spectrogram.build_features(tracks_of(library).iloc[:1], SPEC)
+    spectrogram.build_features(tracks_of(library).iloc[1:2], SPEC)
+    assert not old.exists()
+    assert own.exists()
+    assert len(list(spectrogram.CACHE.iterdir())) == 3
+
+
+def test_used_entries_are_marked_so_that_old_ones_can_be_told(library: Library) -> None:
+    tracks = tracks_of(library).iloc[:2]
+    spectrogram.build_features(tracks, SPEC)
+    for path in spectrogram.CACHE.iterdir():
+        os.utime(path, (0, 0))
+    spectrogram.build_features(tracks.iloc[:1], SPEC)
+    assert sorted(path.stat().st_mtime > 0 for path in spectrogram.CACHE.iterdir()) == [False, True]
+
+
+def test_the_key_follows_from_the_code_and_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One changed line of `logmel` once went unnoticed: its VERSION was raised by hand, or forgotten."""
+
+    def keys() -> tuple[str, str]:
+        spectrogram._feature_code.cache_clear()
+        spectrogram._copies_code.cache_clear()
+        return spectrogram.feature_key("a", SPEC), spectrogram.copies_key("a", SPEC)
+
+    before = keys()
+    source = inspect.getsource
+
+    def edited(old: str, new: str) -> tuple[str, str]:
+        def read(item: object) -> str:
+            return source(item).replace(old, new)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("inspect.getsource", read)
+        return keys()
+
+    assert edited("_TOP_DB: Final = 80.0", "_TOP_DB: Final = 60.0") != before
+    assert edited("mixed /= stream.channels", "mixed *= stream.channels")[0] != before[0]
+    assert (
+        edited("logmel.features(_slices(job.audio)", "2 * logmel.features(_slices(job.audio)")[0] != before[0]
     )
-    spec = LogMel()
-    assert spectrogram.build_features(tracks, spec) == len(tracks)
-    cut = sorted(spectrogram.CACHE.iterdir())[0]
-    cut.write_bytes(cut.read_bytes()[:1000])
-    assert spectrogram.build_features(tracks, spec) == 1
-    assert np.load(cut).shape[1:] == (128, 431)
+    features, copies = edited("_NOISE_SIGMA: Final = 0.005", "_NOISE_SIGMA: Final = 0.006")
+    assert features == before[0]
+    assert copies != before[1]
+    assert edited('"""Return one slice', '"""Give one slice') == before
+    assert edited("  # Hz, GTZAN's", "  # hertz") == before
+    monkeypatch.setattr("inspect.getsource", source)
+    monkeypatch.setattr("soundfile.__libsndfile_version__", "9.9.9")
+    assert keys()[0] != before[0]
+    monkeypatch.undo()
+    assert keys() == before
+
+
+@pytest.mark.parametrize(("available", "workers"), [(1 << 40, os.cpu_count()), (1 << 20, 1)])
+def test_as_many_decoders_as_memory_allows(
+    library: Library, monkeypatch: pytest.MonkeyPatch, available: int, workers: int
+) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
+    assert spectrogram._n_workers(tracks_of(library), 64 << 20) == workers
