@@ -88,7 +88,10 @@ async def watch_server() -> None:
             silent = 0 if await _answers(client) else silent + 1
         address = client.api_url
     await asyncio.to_thread(processes.end_runs)
-    print(f"error: expected the Prefect server at {masked(address)} to answer, received silence.", flush=True)
+    print(
+        f"error: expected the Prefect server at {masked(str(address))} to answer, received silence.",
+        flush=True,
+    )
     os._exit(EXIT_TRY_LATER)
 
 
