@@ -10,3 +10,5 @@ RUN python -m venv /venv \
  && uv pip sync --no-cache --require-hashes requirements.lock
 WORKDIR /project
 COPY . .
+# MLflow finds the guard before its server by an entry point of the installed project.
+RUN uv pip install --no-cache --no-deps --no-build-isolation --editable .

@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup repro gtzan folder preset registry up down status worker mlflow test test-long test-gpu lint bench lock clean
+.PHONY: setup repro gtzan folder preset registry up down status password worker mlflow test test-long test-gpu lint bench lock clean
 
 setup: .venv/.ready
 
@@ -61,7 +61,11 @@ worker: setup
 	@exec $(BIN)/python -m flows.worker
 
 mlflow: setup
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+	@exec $(BIN)/python -m flows.services mlflow
+
+# What the servers ask for: user:password.
+password: setup
+	@$(BIN)/python -m serving.password
 
 # Two at a time, a file's tests together, in the order of collection: tests/conftest.py puts the slow ones first.
 test: setup

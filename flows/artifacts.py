@@ -16,6 +16,7 @@ from flows.stages import Outcome
 from pipeline import params
 from pipeline.errors import CmgError
 from pipeline.files import read_json
+from pipeline.messages import masked
 from pipeline.stages.promote import OUTCOME, sentence, serving
 from pipeline.stages.register import model_name
 from pipeline.tables.metrics import metrics_path
@@ -175,5 +176,5 @@ def _wrapped(text: str) -> str:
 def publish_failure(stage: str, message: str) -> None:
     """Put a failed stage's own words (of a failed check: the rows) on the run's page."""
     details = f"[Data checks in detail]({links.page('/data_docs/')})"
-    text = f"**{inline(stage)}** stopped the run.\n\n{code_block(_wrapped(message))}\n\n{details}\n"
+    text = f"**{inline(stage)}** stopped the run.\n\n{code_block(_wrapped(masked(message)))}\n\n{details}\n"
     create_markdown_artifact(text, key="failure", description=f"Why {stage} stopped the run")

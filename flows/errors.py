@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from flows.markdown import message
 from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR, CmgError
+from pipeline.messages import mask_logs, masked
 
 _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
 _EXITED: Final = re.compile(r"exited with (-?\d+)")
@@ -28,6 +30,25 @@ class StageError(Exception):
 
 class InfrastructureError(StageError):
     """A stage failed for a reason that passes: a lock is held, memory ran out, a server is away."""
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Mask what is logged within the block, and what an exception that leaves it tells the state."""
+    mask_logs()
+    try:
+        yield
+    except Exception as error:
+        if all(masked(said) == said for said in _chain(error)):
+            raise
+        raise StageError(f"{type(error).__name__}: {masked(str(error))}") from None
+
+
+def _chain(error: BaseException | None) -> Iterator[str]:
+    """Yield what an exception says, and those that it came from: a traceback prints them all."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
 
 
 def retry_seconds() -> list[float]:

@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, State
 
 from flows import links, server
+from flows.errors import without_secrets
 from flows.markdown import inline, message
 from pipeline import files, params
 from pipeline.errors import run_main
@@ -42,6 +43,7 @@ _FAULT_SHOWN: Final = 500  # characters
 
 
 @flow(name="label_intake", timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
+@without_secrets()
 def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     """Check and merge new label files, version the data, and retrain when enough tracks are new.
 
@@ -62,6 +64,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
 
 
 @task(name="check and merge")
+@without_secrets()
 def take() -> list[Intake]:
     """Take every file of the inbox; one that a kill has cut short is finished first."""
     taken = inbox.run(settings=params.read().intake)
@@ -76,6 +79,7 @@ def take() -> list[Intake]:
 
 
 @task(name="version")
+@without_secrets()
 def version(fresh: int) -> str:
     """Let DVC version the data and prepare a commit message; committing and pushing stay with people.
 
@@ -96,6 +100,7 @@ def version(fresh: int) -> str:
 
 
 @task(name="start retrain")
+@without_secrets()
 def start_retrain() -> bool:
     """Ask for a retrain and do not wait for it; return whether somebody serves retrains."""
     try:

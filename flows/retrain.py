@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
 from flows import artifacts, graph, processes, server, settings
+from flows.errors import without_secrets
 from flows.graph import Stage
 from flows.stages import LIMITS, RETRY_SECONDS, Outcome, may_pass, run_stage
 from pipeline import params, tracking
@@ -57,6 +58,7 @@ def _run_name() -> str:
 
 
 @flow(name="retrain", flow_run_name=_run_name, timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
+@without_secrets()
 def retrain(
     tasks: list[Task] = [],  # noqa: B006 - Prefect shows it in the form, and validates a copy
     models: list[ModelName] = [],  # noqa: B006
@@ -96,6 +98,7 @@ def retrain(
     retry_delay_seconds=RETRY_SECONDS,
     retry_condition_fn=may_pass,
 )
+@without_secrets()
 def plan() -> list[Stage]:
     """Ask DVC for the stages, upstream first, and which of them changed; DVC's lock may be held."""
     return graph.read(Path.cwd())

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
@@ -18,12 +18,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
 from flows import processes
 from pipeline.errors import EXIT_TRY_LATER, CmgError, UnavailableError
+from pipeline.messages import masked
+from serving import password
 
 READY: Final = "ready: the deployments are declared, and what is due is run"
 MACHINE: Final = "machine"  # the label of a run that says where it runs
@@ -34,12 +37,12 @@ _START_SECONDS: Final = 120  # a first start migrates a new database
 
 
 def wait_for_server(seconds: float = _START_SECONDS) -> None:
-    """Return when the Prefect server answers.
+    """Return when the Prefect server answers, and takes our password.
 
     Raises
     ------
     CmgError
-        Nobody said where it is.
+        Nobody said where it is, or it asks for another password.
     UnavailableError
         It does not within ``seconds``.
     """
@@ -56,6 +59,20 @@ def wait_for_server(seconds: float = _START_SECONDS) -> None:
                     f"expected a Prefect server at {client.api_url}, received {fault}. Start it: make up."
                 )
             time.sleep(1)
+        _require_password(client)
+
+
+def _require_password(client: SyncPrefectClient) -> None:
+    """Raise `CmgError` if the server, whose health is open to all, does not know us."""
+    try:
+        client.api_version()
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in (401, 403):
+            raise
+        raise CmgError(
+            f"expected the Prefect server at {client.api_url} to take our password, received "
+            f"{error.response.status_code}. make password prints it there: export {password.CLIENTS}."
+        ) from None
 
 
 async def watch_server() -> None:
@@ -71,7 +88,10 @@ async def watch_server() -> None:
             silent = 0 if await _answers(client) else silent + 1
         address = client.api_url
     await asyncio.to_thread(processes.end_runs)
-    print(f"error: expected the Prefect server at {address} to answer, received silence.", flush=True)
+    print(
+        f"error: expected the Prefect server at {masked(str(address))} to answer, received silence.",
+        flush=True,
+    )
     os._exit(EXIT_TRY_LATER)
 
 

@@ -1,8 +1,11 @@
 """``make up``, ``make down``, ``make status``: the servers and the flows under supervisord, on loopback.
 
+``make mlflow`` starts MLflow's server alone.
+
 Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080). For a team (docs/team.md):
 databases other than SQLite by ``PREFECT_API_DATABASE_CONNECTION_URL`` and ``CMG_MLFLOW_STORE``, MLflow's
-files by ``CMG_MLFLOW_ARTIFACTS``, and flows that a work pool hands out by ``CMG_FLOWS=worker``.
+files by ``CMG_MLFLOW_ARTIFACTS``, flows that a work pool hands out by ``CMG_FLOWS=worker``, a password of
+the team's own by ``PREFECT_SERVER_API_AUTH_STRING``.
 """
 
 from __future__ import annotations
@@ -12,17 +15,23 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import psutil
 
 from flows.errors import retry_seconds
 from pipeline.errors import CmgError, run_main
+from serving import password
+from serving.guard import LOOPBACK
 
+APP: Final = "composite-mood-genre"  # MLflow's server behind our guard, an entry point of pyproject.toml
 LOGS: Final = Path("logs")
 CONFIGURATION: Final = Path("flows/supervisord.conf")
 PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080"}
+DATABASES: Final = {"CMG_MLFLOW_STORE", "PREFECT_API_DATABASE_CONNECTION_URL"}
 RUNNERS: Final = ("deployments", "worker")  # modules of flows: serve the deployments, or work for a pool
 _ALWAYS: Final = ("Report", "Data Docs")  # the other pages are there once a command has made them
 _DOWN_SECONDS: Final = 90
@@ -47,13 +56,31 @@ def environment() -> dict[str, str]:
     return os.environ | ports | ours
 
 
+def credentials(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what the servers ask for and the programs send, by the variables of Prefect and MLflow.
+
+    A training that logs to another MLflow than ours must not tell it our password.
+
+    Parameters
+    ----------
+    values
+        The environment without it; the file of the password is left with Prefect's address for commands.
+    """
+    auth = password.obtain(PREFECT_API_URL=values["PREFECT_API_URL"])
+    user, _, secret = auth.partition(":")
+    ours = {password.SERVERS: auth, password.CLIENTS: auth}
+    uri = urlsplit(values.get("MLFLOW_TRACKING_URI", ""))
+    if uri.hostname in LOOPBACK and f"{uri.port}" == values["MLFLOW_PORT"]:
+        ours |= {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": secret}
+    return ours
+
+
 def _local_store() -> str:
     return f"sqlite:///{Path('mlruns/mlflow.db').resolve().as_posix()}"
 
 
-def addresses() -> str:
-    """Return one line a page."""
-    values = environment()
+def addresses(values: Mapping[str, str]) -> str:
+    """Return one line for each page of servers that have ``values`` as their environment."""
     pages = {"Report": "report", "Data Docs": "data_docs", "Audit": "label_audit", "Next": "label_next"}
     made = {name: folder for name, folder in pages.items() if name in _ALWAYS or Path(folder).exists()}
     return "\n".join(
@@ -122,20 +149,49 @@ def require_known_runner() -> None:
         raise CmgError(f"expected CMG_FLOWS to be one of {', '.join(RUNNERS)}, received {chosen!r}.")
 
 
+def require_databases() -> None:
+    """Raise `CmgError` if an address of a database is none, or needs a driver that is not installed."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    for name in DATABASES & set(os.environ):
+        try:
+            make_url(os.environ[name]).get_dialect().import_dbapi()
+        except (ValueError, ImportError, ArgumentError) as error:
+            raise CmgError(
+                f"expected {name} to be DRIVER://user:password@host:port/database, "
+                f"received {os.environ[name]}: {error}. Correct it, or unset it for SQLite."
+            ) from None
+
+
 def up(*, detach: bool) -> None:
     """Become the supervisor; detached, return once it has started."""
     if supervisor():
         raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
     require_known_runner()
     retry_seconds()
+    require_databases()
     require_free_ports()
+    values = environment() | credentials(environment())
     _make_store()
     LOGS.mkdir(exist_ok=True)
-    print(addresses(), flush=True)
+    print(addresses(values), flush=True)
+    print(f"user {values[password.SERVERS].partition(':')[0]}; make password prints the password", flush=True)
     print(f"logs in {LOGS}/; " + ("make down stops all" if detach else "Ctrl-C stops all"), flush=True)
     stay = [] if detach else ["--nodaemon", "--silent"]
     command = [sys.executable, "-m", "supervisor.supervisord", *stay, "--configuration", str(CONFIGURATION)]
-    os.execve(sys.executable, command, environment())
+    os.execve(sys.executable, command, values)
+
+
+def mlflow() -> None:
+    """Become MLflow's server alone."""
+    ports()
+    values = environment() | credentials(environment())
+    _make_store()
+    port = values["MLFLOW_PORT"]
+    print(f"MLflow    http://127.0.0.1:{port}; make password prints user and password", flush=True)
+    server = ("server", "--app-name", APP, "--host", "127.0.0.1", "--port", port, "--workers", "1")
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *server], values)
 
 
 def _make_store() -> None:
@@ -167,24 +223,23 @@ def down() -> None:
 def status() -> None:
     """Print what runs, and where."""
     told = _control("status")
-    if supervisor() is None:
+    running = supervisor()
+    if running is None:
         print("nothing runs; make up starts all")
         return
-    print(told.stdout + addresses())
+    print(told.stdout + addresses(running.environ()))  # the ports that it was started with
 
 
 def main() -> None:
     """Start, stop or show the services."""
     parser = argparse.ArgumentParser(prog="python -m flows.services", description=main.__doc__)
-    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("action", choices=("up", "down", "status", "mlflow"))
     parser.add_argument("--detach", action="store_true", help="with up: return, and run in the background")
     args = parser.parse_args()
     if args.action == "up":
         up(detach=args.detach)
-    elif args.action == "down":
-        down()
     else:
-        status()
+        {"down": down, "status": status, "mlflow": mlflow}[args.action]()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed, State
 
 from flows import processes
-from flows.errors import InfrastructureError, failure, retry_seconds
+from flows.errors import InfrastructureError, failure, retry_seconds, without_secrets
 from flows.graph import Stage
+from pipeline.messages import masked
 
 Outcome = Literal["unchanged", "restored", "ran"]
 
@@ -45,6 +46,7 @@ def may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 @task(retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=may_pass)
+@without_secrets()
 def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str]) -> State[Outcome]:
     """Run one stage through DVC and pass its output on to the task's log.
 
@@ -106,7 +108,7 @@ def reproduce(
     with _child(command, environment) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            lines.append(line.rstrip())
+            lines.append(masked(line.rstrip()))
             if not _HINT.match(line):
                 on_line(lines[-1])
     if process.returncode:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pipeline.inference.errors import CmgError, DataError
+from pipeline.messages import mask_logs, masked, print_masked
 from pipeline.untrusted import visible
 
 __all__ = [
@@ -41,7 +42,9 @@ def run_main(main: Callable[[], None]) -> None:
     """Run a stage's ``main``; say a `CmgError` or a file that is not there in one line and exit with 2.
 
     An `UnavailableError` and a lack of memory exit with 75: a caller knows that trying again is worth it.
+    A bug keeps its traceback. None of it, nor what is logged meanwhile, shows a password.
     """
+    mask_logs()
     try:
         main()
     except UnavailableError as error:
@@ -54,8 +57,11 @@ def run_main(main: Callable[[], None]) -> None:
         if error.errno == errno.ENOMEM:
             _exit(f"expected enough memory, received: {error.strerror}. Try again later.", EXIT_TRY_LATER)
         _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
+    except Exception:
+        sys.excepthook = print_masked
+        raise
 
 
 def _exit(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
-    print(f"error: {visible(message)}", file=sys.stderr)
+    print(f"error: {visible(masked(message))}", file=sys.stderr)
     raise SystemExit(code) from None

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from pipeline.errors import CmgError, UnavailableError
 from pipeline.files import sha256
+from pipeline.messages import masked
 from pipeline.taxonomy import TASKS
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ ROOT: Final = Path("mlruns")
 RETRAIN: Final = "CMG_RETRAIN"  # the parent's name; MLFLOW_RUN_ID would make every child resume it instead
 PROMOTED: Final = "champion"
 
+_DATABASES: Final = ("postgresql", "mysql", "mssql")  # beside SQLite, what MLflow knows
+_WRONG_URI: Final = (
+    "expected MLFLOW_TRACKING_URI to be http://host:port or DRIVER://user:password@host/database, "
+    "received {}: {} Correct it, or unset it for the store of this folder."
+)
 _TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs, not on LLM traces
 
 
@@ -30,6 +37,13 @@ def configure() -> Any:
 
     ``MLFLOW_TRACKING_URI`` wins; without it the store is ``mlruns/mlflow.db`` with ``mlruns/artifacts``.
     A lock keeps two processes from creating the database at the same time.
+
+    Raises
+    ------
+    CmgError
+        No store can be there, or it is not this project's.
+    UnavailableError
+        It does not answer.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -43,15 +57,42 @@ def configure() -> Any:
     ROOT.mkdir(exist_ok=True)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
     mlflow.set_tracking_uri(uri)
+    with reachable():
+        _check_uri(uri)
     try:
         with FileLock(ROOT / ".create.lock"), reachable():
             _create_experiments(mlflow)
     except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
         raise CmgError(
-            f"expected an MLflow store at {uri}, received {str(error).splitlines()[0]} "
+            f"expected an MLflow store at {shown_uri()}, received {_first_line(error)} "
             "Start the server, or move mlruns/ away: `make registry` fills a new one."
         ) from None
     return mlflow
+
+
+def _check_uri(uri: str) -> None:
+    """Refuse an address at which no store can be, and connect to a database once.
+
+    MLflow would try for minutes, with fifty lines for each time.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        parts = urlsplit(uri)
+        is_wrong = parts.port == 0 or (parts.scheme in ("http", "https") and not parts.hostname)
+        if parts.scheme.partition("+")[0] in _DATABASES:
+            with create_engine(uri, poolclass=NullPool).connect():
+                return
+    except (ValueError, ImportError, ArgumentError) as error:
+        raise CmgError(_WRONG_URI.format(masked(uri), _first_line(error))) from None
+    if is_wrong:
+        raise CmgError(_WRONG_URI.format(masked(uri), "no host, or port 0."))
+
+
+def _first_line(error: Exception) -> str:
+    return masked((str(error).splitlines() or [type(error).__name__])[0])
 
 
 @contextmanager
@@ -63,7 +104,7 @@ def reachable() -> Iterator[None]:
         if not _is_connection_error(error):
             raise
         raise UnavailableError(
-            f"expected an MLflow store at {shown_uri()}, received {str(error).splitlines()[0]} "
+            f"expected an MLflow store at {shown_uri()}, received {_first_line(error)} "
             "Start the server and run this again; what is finished stays."
         ) from None
 
@@ -93,14 +134,8 @@ def _is_file_fault(error: Exception) -> bool:
 def shown_uri() -> str:
     """Return where the store is, without a password."""
     import mlflow
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
 
-    uri = mlflow.get_tracking_uri()
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except ArgumentError:
-        return uri
+    return masked(mlflow.get_tracking_uri())
 
 
 def _local_store() -> str:
@@ -164,7 +199,8 @@ def run(task: str, name: str, tags: dict[str, str]) -> Iterator[mlflow.ActiveRun
         mlflow.set_experiment(task)
         parent = ensure_parent(task, retrain) if retrain else None
         under = _marks(retrain) if retrain else {}
-        with mlflow.start_run(run_name=name, tags=versions() | under | tags, parent_run_id=parent) as active:
+        said = {key: masked(value) for key, value in (versions() | under | tags).items()}
+        with mlflow.start_run(run_name=name, tags=said, parent_run_id=parent) as active:
             if retrain:  # MLflow's comparison draws parameters, no tags, and of their values ten characters
                 mlflow.log_param("retrain", retrain.removeprefix("retrain "))
             yield active
@@ -215,7 +251,7 @@ def close_retrain(retrain: str, status: str, tags: dict[str, dict[str, str]]) ->
             for one in client.search_runs([experiment], own):
                 _tag_lock(client, one.info.run_id)
                 for key, value in tags.get(task, {}).items() if _is_parent(one) else ():
-                    client.set_tag(one.info.run_id, key, value)
+                    client.set_tag(one.info.run_id, key, masked(value))
             left = f"tags.checkout = '{_checkout()}' AND attributes.status = 'RUNNING'"
             for one in client.search_runs([experiment], left):
                 is_own_parent = _is_parent(one) and one.data.tags["retrain"] == retrain

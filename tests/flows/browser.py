@@ -17,6 +17,8 @@ import requests
 from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as NotShown
 
+from serving import password
+
 PATIENCE_MS = 90_000  # with two busy cores a page takes a while
 DECLARED = ("At 03:00 AM, only on Monday", "At 01:00 AM every day")
 FLAGS = (
@@ -36,14 +38,26 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def page(*, width: int = 1440, height: int = 900) -> Iterator[Page]:
-    """Open an empty page in a new Chromium."""
+def page(auth: str = "", *flags: str, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """Open an empty page in a new Chromium, which answers ``user:password`` where a server asks it to."""
+    user, _, secret = auth.partition(":")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        opened = browser.new_page(viewport={"width": width, "height": height})
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS, *flags])
+        opened = browser.new_page(
+            viewport={"width": width, "height": height},
+            http_credentials={"username": user, "password": secret} if auth else None,
+        )
         opened.set_default_timeout(PATIENCE_MS)
         yield opened
         browser.close()
+
+
+def login(opened: Page, prefect: str, auth: str) -> None:
+    """Give Prefect's own page what it asks for."""
+    opened.goto(f"{prefect}/deployments")
+    opened.locator("input[type=password]").fill(auth)
+    opened.get_by_role("button", name="Login", exact=True).click()
+    opened.wait_for_url(re.compile("/deployments$"))
 
 
 def turn_to(opened: Page, tab: str, content: str) -> None:
@@ -118,18 +132,26 @@ def registry(opened: Page, mlflow: str, name: str) -> None:
     opened.get_by_text("@ champion").first.wait_for()
 
 
-def models(mlflow: str, experiments: list[str]) -> list[str]:
+def models(mlflow: str, experiments: list[str], auth: str) -> list[str]:
     """Return the latest four runs that trained and evaluated a model, by id."""
     tested = "metrics.`test.track.accuracy` >= 0"
     body = {"experiment_ids": experiments, "filter": tested, "max_results": 4}
-    found = requests.post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()
+    found = session(auth).post(f"{mlflow}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()
     return [one["info"]["run_id"] for one in found["runs"]]
 
 
-def left_last(prefect: str, key: str) -> dict[str, str]:
+def session(auth: str) -> requests.Session:
+    """Return a session that knows ``user:password``."""
+    opened = requests.Session()
+    user, _, secret = auth.partition(":")
+    opened.auth = (user, secret)
+    return opened
+
+
+def left_last(prefect: str, key: str, auth: str) -> dict[str, str]:
     """Return the latest artifact with a key."""
     rule = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
-    return requests.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()[0]
+    return session(auth).post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()[0]
 
 
 def dismiss(opened: Page) -> None:
@@ -147,11 +169,13 @@ def main() -> None:
     prefect = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api").removesuffix("/api")
     mlflow = os.environ.get("CMG_MLFLOW_URL", "http://127.0.0.1:5000")
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
-    latest = requests.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()[0]["id"]
-    run = left_last(prefect, "promotion")["flow_run_id"]
-    weekly = requests.get(f"{prefect}/api/deployments/name/retrain/weekly", timeout=30).json()
+    auth = password.obtain()
+    known = session(auth)
+    latest = known.post(f"{prefect}/api/flow_runs/filter", json=rule, timeout=30).json()[0]["id"]
+    run = left_last(prefect, "promotion", auth)["flow_run_id"]
+    weekly = known.get(f"{prefect}/api/deployments/name/retrain/weekly", timeout=30).json()
     rule = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-    left = requests.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()
+    left = known.post(f"{prefect}/api/artifacts/filter", json=rule, timeout=30).json()
     ids = {one["key"]: one["id"] for one in left}
     views = {
         "deployments": lambda opened: deployments(opened, prefect),
@@ -159,16 +183,17 @@ def main() -> None:
         "flow-run": lambda opened: flow_run(opened, prefect, run),
         "cached": lambda opened: tasks(opened, prefect, latest),
         "failure": lambda opened: artifact(
-            opened, prefect, left_last(prefect, "failure")["id"], "stopped the"
+            opened, prefect, left_last(prefect, "failure", auth)["id"], "stopped the"
         ),
         "metrics": lambda opened: artifact(opened, prefect, ids["metrics"], "against the last champion"),
         "promotion": lambda opened: artifact(opened, prefect, ids["promotion"], "genre-classifier"),
         "confusion": lambda opened: artifact(opened, prefect, ids["confusion-genre-lenet5"], "Confusion of"),
-        "compare": lambda opened: compare(opened, mlflow, ["1", "2"], models(mlflow, ["1", "2"])),
-        "compare-weeks": lambda opened: compare(opened, mlflow, ["1"], models(mlflow, ["1"])),
+        "compare": lambda opened: compare(opened, mlflow, ["1", "2"], models(mlflow, ["1", "2"], auth)),
+        "compare-weeks": lambda opened: compare(opened, mlflow, ["1"], models(mlflow, ["1"], auth)),
         "registry": lambda opened: registry(opened, mlflow, "genre-classifier"),
     }
-    with page(width=1680, height=1150) as opened:
+    with page(auth, width=1680, height=1150) as opened:
+        login(opened, prefect, auth)
         for name, show in views.items():
             show(opened)
             dismiss(opened)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from flows import deployments, server
+from serving import password
 from tests.project import Project
 
 T = TypeVar("T")
@@ -64,16 +66,18 @@ def eventually(look: Callable[[], T], accept: Callable[[T], Any], seconds: float
 
 
 def answers(address: str) -> bool:
-    """Tell whether a server answers."""
+    """Tell whether a server answers, if only that it wants the password."""
     try:
-        return requests.get(address, timeout=2).ok
+        return requests.get(address, timeout=2).status_code in (200, 401)
     except requests.RequestException:
         return False
 
 
-def _session() -> requests.Session:
+def _session(auth: str) -> requests.Session:
     """Return a session that tries again where SQLite is busy, as Prefect's own client does."""
     session = requests.Session()
+    user, _, secret = auth.partition(":")
+    session.auth = (user, secret)
     again = Retry(6, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5, connect=0)
     session.mount("http://", HTTPAdapter(max_retries=again))
     return session
@@ -103,6 +107,21 @@ class Stack:
     @property
     def mlflow(self) -> str:
         return f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
+
+    @property
+    def pages(self) -> str:
+        return f"http://127.0.0.1:{self.ports['PAGES_PORT']}"
+
+    @property
+    def auth(self) -> str:
+        """Return what ``make up`` has made, as its user reads it."""
+        kept = tomllib.loads((self.project.root / password.FILE).read_text())
+        return kept["profiles"][kept["active"]][password.SERVERS]
+
+    def mlflow_login(self) -> dict[str, str]:
+        """Return what a stage needs that is run by hand and logs to the server."""
+        user, _, secret = self.auth.partition(":")
+        return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": secret}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -219,8 +238,12 @@ class Stack:
                 continue
         return found
 
+    def call(self, method: str, url: str, body: Any = None) -> requests.Response:
+        """Call one of the servers as somebody who knows the password."""
+        return _session(self.auth).request(method, url, json=body, timeout=30)
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = _session().post(self.api + path, json=body, timeout=30)
+        answer = self.call("POST", self.api + path, body)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -228,13 +251,18 @@ class Stack:
         """Run code in the project as a stage would, beside the servers; return what it printed."""
         command = [sys.executable, "-c", code]
         done = subprocess.run(
-            command, cwd=self.project.root, env=self.environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.project.root,
+            env=self.environment | self.mlflow_login(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (done.returncode != 0) == fails, done.stderr
         return done.stdout
 
     def get(self, path: str) -> Any:
-        answer = _session().get(self.api + path, timeout=30)
+        answer = self.call("GET", self.api + path)
         answer.raise_for_status()
         return answer.json()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +56,9 @@ def test_code_and_yaml_declare_the_same(monkeypatch: pytest.MonkeyPatch) -> None
         ["flows.notifications", "--webhook", "http://127.0.0.1:9/"],
     ],
 )
-def test_without_an_address_nothing_is_asked(arguments: list[str]) -> None:
+def test_without_an_address_nothing_is_asked(arguments: list[str], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["PREFECT_PROFILES_PATH"] = f"{tmp_path}/none.toml"  # the checkout's own may name one
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 
+from flows import stages
 from flows.errors import InfrastructureError, StageError, failure
 
 DVC_SAYS = (
@@ -63,3 +68,18 @@ def test_a_bug_shows_its_last_lines() -> None:
     message = str(failure("train", 255, lines))
     assert message.endswith("KeyError: 'rms'")
     assert "frame 10" not in message
+
+
+def test_what_a_stage_prints_reaches_log_and_error_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = ["connecting to http://u:S3cr3t@h\n", "error: no store at postgresql://u:S3cr3t@h/db.\n"]
+
+    @contextmanager
+    def child(*_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(stdout=iter(printed), returncode=255)
+
+    monkeypatch.setattr(stages, "_child", child)
+    logged: list[str] = []
+    with pytest.raises(StageError, match=r"^register: no store at postgresql://\*\*\*@h/db\.$"):
+        stages.reproduce("register", False, {}, logged.append)
+    assert logged[0] == "connecting to http://***@h"
+    assert not any("S3cr3t" in line for line in logged)

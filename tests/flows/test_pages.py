@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows import pages
+from flows import pages, web
+from serving import password
 
 
 @pytest.fixture
@@ -40,3 +41,11 @@ def test_pages_of_labels_play_the_clips_beside_them(client: TestClient, name: st
 @pytest.mark.parametrize("path", ["/params.yaml", "/report/../params.yaml", "/report/..%2f..%2fparams.yaml"])
 def test_nothing_else_of_the_project_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+def test_whoever_reads_them_needs_the_password(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(password.SERVERS, "cmg:letters")
+    asked = TestClient(web.report(), base_url="http://127.0.0.1:8080")
+    assert asked.get("/report/").status_code == 401
+    assert asked.get("/report/", auth=("cmg", "letters")).status_code == 404
+    assert asked.get("/report/", auth=("cmg", "letters"), headers={"Host": "evil.example"}).status_code == 403

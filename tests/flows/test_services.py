@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from flows import services
+from serving import password
 from tests.conftest import ROOT
 
 
@@ -36,13 +39,17 @@ def call(checkout: Path, action: str, **settings: str) -> subprocess.CompletedPr
         ({"CMG_FLOWS": "workers"}, "expected CMG_FLOWS to be one of deployments, worker, received 'workers'"),
         ({"CMG_RETRY_SECONDS": "soon"}, "expected CMG_RETRY_SECONDS to be seconds with commas: 30,120"),
         ({"CMG_RETRY_SECONDS": "30,-1"}, "30,120; received '30,-1'"),
+        ({"CMG_MLFLOW_STORE": "postgresqlx://u:S3cr3t@h/x"}, "received postgresqlx://***@h/x: Can't load"),
+        ({"PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://u:S3cr3t@h:no/x"}, "//***@h:no/x: invalid"),
+        ({"PREFECT_SERVER_API_AUTH_STRING": "S3cr3t"}, "PREFECT_SERVER_API_AUTH_STRING to be user:password"),
     ],
 )
 def test_wrong_settings_start_nothing(checkout: Path, settings: dict[str, str], said: str) -> None:
     done = call(checkout, "up", **settings)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "S3cr3t" not in done.stdout + done.stderr
     assert not (checkout / "logs").exists()
 
 
@@ -62,3 +69,39 @@ def test_nothing_runs(checkout: Path, action: str) -> None:
     done = call(checkout, action)
     assert done.returncode == 0, done.stderr
     assert "nothing runs" in done.stdout
+
+
+def test_status_prints_the_addresses_that_the_servers_were_started_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = services.environment() | {"MLFLOW_PORT": "5300"}
+    monkeypatch.setattr(services, "supervisor", lambda: SimpleNamespace(environ=lambda: started))
+    monkeypatch.setattr(services, "_control", lambda *_: SimpleNamespace(stdout="mlflow RUNNING\n"))
+    services.status()
+    assert "MLflow    http://127.0.0.1:5300\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_told"),
+    [
+        ("http://127.0.0.1:5000", True),
+        ("http://localhost:5000/", True),
+        ("http://127.0.0.1:5001", False),
+        ("https://mlflow.example.org:5000", False),
+        ("sqlite:///mlruns/mlflow.db", False),
+        ("", False),
+    ],
+)
+def test_the_password_is_told_to_our_own_mlflow_only(
+    uri: str, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(password.SERVERS, raising=False)
+    values = {
+        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+        "MLFLOW_PORT": "5000",
+        "MLFLOW_TRACKING_URI": uri,
+    }
+    told = services.credentials(values)
+    assert told[password.SERVERS] == told[password.CLIENTS] == password.obtain()
+    assert ("MLFLOW_TRACKING_PASSWORD" in told) == is_told

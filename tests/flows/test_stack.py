@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import fcntl
 import json
 import platform
 import re
 import signal
+import stat
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,13 +18,14 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
-import requests
 
+from serving import password
 from tests import project as projects
-from tests.flows import browser, postgres
+from tests.flows import attack, browser, postgres
 from tests.flows.stack import HOUR, NIGHTLY, WEEKLY, Stack, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -125,7 +129,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
         assert run["auto_scheduled"]
         state = stack.ended(run["id"])
     finally:
-        requests.delete(f"{stack.api}{path}/{short['id']}", timeout=30).raise_for_status()
+        stack.call("DELETE", f"{stack.api}{path}/{short['id']}").raise_for_status()
     assert "mood: promoted version 1: there was no champion" in state["message"]
     tasks = stack.settled(run["id"], ALL)
     assert set(tasks) == ALL
@@ -136,7 +140,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     assert shown["promote"]["state"]["message"].startswith(decided)
     artifacts = stack.artifacts(run["id"])
     assert {"metrics", "promotion", "links", "progress-train-mood-lenet5"} <= set(artifacts)
-    picture = requests.get(artifacts["confusion-mood-lenet5"], timeout=30)
+    picture = stack.call("GET", artifacts["confusion-mood-lenet5"])
     assert picture.content.startswith(b"\x89PNG")
     assert "/#/experiments/" in artifacts["links"]
 
@@ -193,7 +197,7 @@ def test_the_form_offers_what_may_be_chosen(stack: Stack) -> None:
     for choice in ("genre", "mood", "lenet5", "cnn64", "artist", "fault_filtered", "track", "seed"):
         assert f'"{choice}"' in shown
     path = f"/deployments/{stack.deployment('on-demand')['id']}/create_flow_run"
-    refused = requests.post(stack.api + path, json={"parameters": {"tasks": ["tempo"]}}, timeout=30)
+    refused = stack.call("POST", stack.api + path, {"parameters": {"tasks": ["tempo"]}})
     assert refused.status_code in (409, 422), refused.text
     assert "tempo" in refused.text
 
@@ -357,7 +361,7 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     assert "Gloomy" in shown["label-intake"]
     page = re.search(r"\((http://[^)]*)\)", shown["label-intake"])
     assert page is not None
-    assert "label_intake" in requests.get(page[1], timeout=30).text
+    assert "label_intake" in stack.call("GET", page[1]).text
     assert wait_until(lambda: told, 60, "the notification arrives")[0]["subject"].startswith(
         "label_intake rejected"
     )
@@ -529,9 +533,7 @@ def test_what_users_do_to_schedules_outlives_a_restart_of_the_runner(stack: Stac
     own = {"schedule": {"cron": f"30{WEEKLY[1:]}", "timezone": "Europe/Rome"}, "active": True, "slug": "own"}
     stack.post(path, [own])
     (declared,) = nightly["schedules"]
-    requests.patch(
-        f"{stack.api}{path}/{declared['id']}", json={"active": False}, timeout=30
-    ).raise_for_status()
+    stack.call("PATCH", f"{stack.api}{path}/{declared['id']}", {"active": False}).raise_for_status()
     before = stack.times_ready()
     stack.control("restart", "flows")
     wait_until(lambda: stack.times_ready() > before, 120, "the deployments are declared anew")
@@ -577,6 +579,88 @@ def test_sigterm_stops_everything_and_a_restart_knows_all(stack: Stack) -> None:
     stack.ended(stack.retrain())
 
 
+CALLERS = [
+    {"Host": "evil.example", "Origin": "http://evil.example"},
+    {"Host": "EVIL.example:{port}"},
+    {"Host": "127.0.0.1.evil.example:{port}"},
+    {"Host": "evil@127.0.0.1:{port}"},
+    {"Host": ""},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://localhost.evil.example:{port}"},
+]
+
+
+@on_sqlite
+def test_nobody_without_password_or_from_elsewhere_drives_the_servers(stack: Stack) -> None:
+    """A changed pull step is a shell command that every later run of the deployment executes."""
+    before = stack.deployment("on-demand")
+    deployment = f"{stack.api}/deployments/{before['id']}"
+    tries = [
+        (deployment, "PATCH", attack.PULL_STEPS),
+        (f"{deployment}/create_flow_run", "POST", attack.RUN),
+        (f"{stack.mlflow}/api/2.0/mlflow/experiments/create", "POST", {"name": "owned"}),
+        (f"{stack.pages}/report/", "GET", None),
+    ]
+    known = {"Authorization": "Basic " + base64.b64encode(stack.auth.encode()).decode()}
+    for url, method, body in tries:
+        for headers in ({}, {"Content-Type": "application/json"}, {"Authorization": "Basic Y21nOmNtZw=="}):
+            assert attack.raw(url, method, body, headers) == 401, (url, headers)
+        for caller in CALLERS:
+            headers = {name: value.format(port=urlsplit(url).port) for name, value in caller.items()}
+            assert attack.raw(url, method, body, headers | known) == 403, (url, headers)
+    sockets = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    sockets |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "prefect"}
+    assert attack.raw(f"{stack.api}/events/in", "GET", headers=sockets) == 101
+    assert attack.raw(f"{stack.api}/events/in", "GET", headers=sockets | {"Origin": "null"}) == 403
+    assert stack.deployment("on-demand")["pull_steps"] == before["pull_steps"]
+    told = [
+        (stack.project.root / "up.log").read_text(),
+        *(p.read_text() for p in (stack.project.root / "logs").glob("*.log")),
+    ]
+    shown = [" ".join(process.cmdline()) for process in stack.processes()]
+    secret = stack.auth.partition(":")[2]
+    assert not any(secret in text for text in [*told, *shown])
+    assert stat.S_IMODE((stack.project.root / password.FILE).stat().st_mode) == 0o600
+
+
+@on_sqlite
+def test_prefects_own_commands_find_address_and_password_in_the_folder(stack: Stack) -> None:
+    bare = {name: value for name, value in stack.environment.items() if not name.startswith("PREFECT_")}
+    command = stack.command("prefect", "deployment", "inspect", "retrain/weekly")
+    done = subprocess.run(
+        command, cwd=stack.project.root, env=bare, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    wrong = bare | {password.CLIENTS: "cmg:wrong"}
+    command = stack.command("flows.retrain")
+    done = subprocess.run(
+        command, cwd=stack.project.root, env=wrong, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "to take our password, received 401. make password prints it" in done.stderr
+
+
+def runs_of(stack: Stack, deployment: str) -> set[str]:
+    rule = {"flow_runs": {"deployment_id": {"any_": [deployment]}}, "limit": 200}
+    return {run["id"] for run in stack.post("/flow_runs/filter", rule)}
+
+
+@on_sqlite
+@pytest.mark.browser
+@pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
+def test_a_page_in_a_browser_cannot_drive_prefect_even_where_its_user_is_logged_in(stack: Stack) -> None:
+    before = stack.deployment("on-demand")
+    deployment, runs = f"{stack.api}/deployments/{before['id']}", runs_of(stack, before["id"])
+    with browser.page(stack.auth, *attack.FLAGS) as opened, attack.page_server() as port:
+        browser.login(opened, stack.api.removesuffix("/api"), stack.auth)
+        attack.from_another_origin(opened, port, deployment)
+        assert attack.by_rebinding(opened, deployment) == [403, 403]
+    assert runs_of(stack, before["id"]) == runs
+    assert stack.deployment("on-demand")["pull_steps"] == before["pull_steps"]
+
+
 @on_sqlite
 @pytest.mark.browser
 @pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
@@ -585,13 +669,14 @@ def test_a_browser_shows_schedule_graph_artifacts_comparison_and_champion(stack:
     rule = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC"}
     run = max(stack.post("/flow_runs/filter", rule), key=lambda one: one["total_run_time"])["id"]
     hour = datetime.time(HOUR).strftime("%I:00 %p")
-    models = browser.models(stack.mlflow, ["2"])
+    models = browser.models(stack.mlflow, ["2"], stack.auth)
     assert len(models) >= 2
     (metrics,) = stack.post(
         "/artifacts/filter",
         {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": ["metrics"]}}},
     )
-    with browser.page() as opened:
+    with browser.page(stack.auth) as opened:
+        browser.login(opened, prefect, stack.auth)
         browser.deployments(opened, prefect, (f"At {hour}, only on Monday", f"At {hour} every day"))
         browser.next_run(opened, prefect, stack.deployment("weekly")["id"])
         browser.flow_run(opened, prefect, run)

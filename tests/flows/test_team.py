@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-import requests
 
+from serving import password
 from tests import project as projects
-from tests.flows import postgres
+from tests.flows import attack, postgres
 from tests.flows.stack import Stack, answers, eventually, free_ports, wait_until
 
 pytestmark = [
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"),
 ]
 
-SERVE = ("mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1")
 VERSIONS = "select count(*) from model_versions"
 CHAMPION = "select version from registered_model_aliases"
 
@@ -76,9 +75,9 @@ def test_a_retrain_completes_and_registers(stack: Stack, database: postgres.Serv
 def test_champion_answers_over_http_with_real_audio(stack: Stack, tmp_path: Path) -> None:
     port = free_ports(1)[0]
     serving = subprocess.Popen(
-        stack.command(*SERVE, "--model-uri", "models:/mood-classifier@champion", "--port", str(port)),
+        stack.command("serving.scoring", "models:/mood-classifier@champion", "--port", str(port)),
         cwd=tmp_path,
-        env=stack.environment,
+        env=stack.environment | stack.mlflow_login() | {password.SERVERS: stack.auth},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -87,7 +86,10 @@ def test_champion_answers_over_http_with_real_audio(stack: Stack, tmp_path: Path
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/ping"), 120, "the model is served")
         song = next((stack.project.root / "data/gtzan").glob("*/*.au")).read_bytes()
         asked = {"dataframe_split": {"columns": ["audio"], "data": [[base64.b64encode(song).decode()]]}}
-        answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=60)
+        address = f"http://127.0.0.1:{port}/invocations"
+        assert attack.raw(address, "POST", asked) == 401
+        assert attack.raw(address, "POST", asked, {"Host": f"{attack.EVIL}:{port}"}) == 403
+        answer = stack.call("POST", address, asked)
         assert answer.status_code == 200, answer.text
         (probabilities,) = answer.json()["predictions"]
         assert len(probabilities) == 10
