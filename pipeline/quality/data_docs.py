@@ -1,4 +1,4 @@
-"""The pages of the Data Docs: Great Expectations' content in this project's own page, complete without a network.
+"""The pages of the Data Docs: Great Expectations' content in the project's own page, without a network.
 
 Great Expectations imports this module by its name, and only where it writes pages.
 """
@@ -91,7 +91,9 @@ def _index_row(link: Mapping[str, Any]) -> list[Any]:
     passed = link["validation_success"]
     return [
         _anchor(link["expectation_suite_name"], link["filepath"]),
-        _template("passed" if passed else "failed", tag="span", classes=["mark", "good" if passed else "bad"]),
+        _template(
+            "passed" if passed else "failed", tag="span", classes=["mark", "good" if passed else "bad"]
+        ),
         f"{link['run_time']:%Y-%m-%d %H:%M:%S} UTC",
         _anchor("list", link["expectation_suite_filepath"]),
     ]

@@ -400,7 +400,7 @@ def test_intakes_of_labels_are_listed_with_their_picture(project, page):
     assert "monday.csv" in page
     assert "0.412" in page
     assert "not defined" in page
-    assert "<td>2 (1.7\N{NARROW NO-BREAK SPACE}%)</td>" in page
+    assert ">2 (1.7\N{NARROW NO-BREAK SPACE}%)</td>" in page
     assert "rejected whole: expected &lt;script&gt;alert(7)&lt;/script&gt;" in page
     assert "&lt;b&gt;.csv" in page
     assert [one["rejected_share"] for one in report.history()["rows"]] == [2 / 120, 1.0]
