@@ -59,6 +59,7 @@ def write_labels():
     write_csv(labels_path("genre"), labels.genre_labels(usable_tracks()))
     said = [(one, MOODS[number % 3]) for number, one in enumerate(TRACKS)] + [(TRACKS[0], MOODS[3])]
     annotations = pd.DataFrame(said, columns=["track_id", "mood"])
+    annotations["annotator"] = ["ann"] * len(TRACKS) + ["bob"]
     write_csv(labels_path("mood"), labels.mood_labels(annotations, usable_tracks()))
 
 
