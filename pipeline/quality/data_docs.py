@@ -38,6 +38,7 @@ class PageView(DefaultJinjaPageView):
     def __init__(self) -> None:
         super().__init__()
         own = FileSystemLoader([_TEMPLATES / "data_docs", _TEMPLATES])
+        assert self.env.loader is not None
         self.env.loader = ChoiceLoader([own, self.env.loader])
 
     def render(self, document: RenderedDocumentContent, template: str | None = None, **values: Any) -> str:
