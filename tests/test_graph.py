@@ -17,6 +17,8 @@ import pytest
 import soundfile
 
 from tests import project as projects
+from tests.flows import browser
+from tests.pages import loaded_from_elsewhere
 from tests.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -172,6 +174,25 @@ def test_metrics_plots_and_experiments_are_declared(done: Project) -> None:
     page = (done.root / "dvc_plots/index.html").read_text()
     assert "val_accuracy" in page
     assert "confusion" in page
+    assert loaded_from_elsewhere(page) == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium")
+def test_pages_are_complete_without_a_network_and_fit_a_phone(done: Project) -> None:
+    done.dvc("plots", "show", "--out", "dvc_plots")
+    pages = [done.root / "artifacts/report/index.html", *sorted((done.root / "data_docs").rglob("*.html"))]
+    with browser.page(width=390, height=844) as opened:
+        for path in (*pages, done.root / "dvc_plots/index.html"):
+            assert browser.shown_alone(opened, path.as_uri()) == []
+            assert opened.evaluate("document.documentElement.scrollWidth") <= 390, path
+            assert opened.evaluate("getComputedStyle(document.body).maxWidth") != "none", (
+                path
+            )  # it has a style
+        charts = opened.locator("svg.marks")  # the plots page is the last
+        charts.nth(2 * len(PAIRS) - 1).wait_for()
+        assert charts.count() == 2 * len(PAIRS)
+        assert all(chart.bounding_box()["width"] <= 390 for chart in charts.all())
 
 
 def test_registry_refills_after_it_is_lost(restored: Project, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Error, Page, Route, sync_playwright
 from playwright.sync_api import TimeoutError as NotShown
 
 from serving import password
@@ -58,6 +58,36 @@ def login(opened: Page, prefect: str, auth: str) -> None:
     opened.locator("input[type=password]").fill(auth)
     opened.get_by_role("button", name="Login", exact=True).click()
     opened.wait_for_url(re.compile("/deployments$"))
+
+
+def shown_alone(opened: Page, address: str) -> list[str]:
+    """Show a page while every other host is away; return what it asked of them and what went wrong in it."""
+    faults: list[str] = []
+    own = ("file:", "data:", "blob:", address.partition("?")[0].rpartition("/")[0])
+
+    def answer(route: Route) -> None:
+        if route.request.url.startswith(own):
+            route.continue_()
+        else:
+            faults.append(route.request.url)
+            route.abort()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            faults.append(message.text)
+
+    def note_crash(error: Error) -> None:
+        faults.append(str(error))
+
+    opened.route("**/*", answer)
+    opened.on("console", note)
+    opened.on("pageerror", note_crash)
+    opened.goto(address)
+    opened.wait_for_load_state("networkidle")
+    opened.unroute("**/*", answer)
+    opened.remove_listener("console", note)
+    opened.remove_listener("pageerror", note_crash)
+    return faults
 
 
 def turn_to(opened: Page, tab: str, content: str) -> None:

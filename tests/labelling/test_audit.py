@@ -150,8 +150,8 @@ def test_how_good_the_model_is_stands_in_the_list_and_on_the_page(audited: Libra
     plain = json.loads((audit.FOLDER / "genre.json").read_text())
     assert (plain["accuracy"], plain["baseline"]) == (0.9167, 0.3333)
     page = " ".join(audit.PAGE.read_text().split())
-    assert "names 92 % of the labels out of fold" in page
-    assert "most frequent class would name 33 %" in page
+    assert "agrees with 92 % of the labels" in page
+    assert "most frequent class would agree with 33 %" in page
     assert "hardly better" not in page
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import QualityError
 from pipeline.quality.suites import Check, run
+from tests.pages import loaded_from_elsewhere
 
 DURATION = Check(
     name="duration",
@@ -36,6 +37,15 @@ def test_a_failure_becomes_a_finding_and_a_page(tmp_path):
     for part in ("Failed", "duration [warning]: at least 1 s", "track 1", "0.25"):
         assert part in text
     assert f'href="{page.relative_to(docs).as_posix()}"' in (docs / "index.html").read_text(encoding="utf-8")
+    assert "1 unexpected value found" in text
+    found = {path: path.read_text(encoding="utf-8") for path in docs.rglob("*.html")}
+    assert len(found) == 3
+    for path, content in found.items():
+        assert loaded_from_elsewhere(content) == []
+        assert "<script" not in content
+        links = re.findall(r'<a[^>]* href="([^#":]+)"', content)
+        assert all((path.parent / link).is_file() for link in links)
+    assert not (docs / "static").exists()
 
 
 SCRIPT = "<script>alert('&')</script>"
