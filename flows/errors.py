@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from flows.markdown import message
-from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR, CmgError
+from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR
 from pipeline.messages import mask_logs, masked
 
 _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
@@ -49,26 +47,6 @@ def _chain(error: BaseException | None) -> Iterator[str]:
     while error is not None:
         yield str(error)
         error = error.__cause__ or error.__context__
-
-
-def retry_seconds() -> list[float]:
-    """Return the delay before each new try: a lock is soon free, a server takes longer.
-
-    ``CMG_RETRY_SECONDS`` holds it. Prefect's own setting reaches a flow's process sorted as text: 120, 30.
-
-    Raises
-    ------
-    CmgError
-        It holds something else.
-    """
-    text = os.environ.get("CMG_RETRY_SECONDS", "30,120")
-    try:
-        seconds = [float(one) for one in text.split(",")]
-    except ValueError:
-        seconds = [-1.0]
-    if not all(0 <= one < math.inf for one in seconds):
-        raise CmgError(f"expected CMG_RETRY_SECONDS to be seconds with commas: 30,120; received {text!r}.")
-    return seconds
 
 
 def failure(stage: str, code: int, lines: Sequence[str]) -> StageError:

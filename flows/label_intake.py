@@ -20,6 +20,7 @@ from prefect.states import Completed, State
 from flows import links, server
 from flows.errors import without_secrets
 from flows.markdown import inline, message
+from flows.server import label_machine
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import inbox
@@ -52,7 +53,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     min_new_tracks
         Usable tracks with a label that the models have not learned from yet; so many start a retrain.
     """
-    server.sign()
+    label_machine()
     taken = take()
     publish(taken)
     fresh = new_tracks()

@@ -19,10 +19,13 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows import artifacts, graph, processes, server, settings
+from flows import artifacts, graph, processes, server
 from flows.errors import without_secrets
 from flows.graph import Stage
-from flows.stages import LIMITS, RETRY_SECONDS, Outcome, may_pass, run_stage
+from flows.overrides import overridden
+from flows.retries import may_pass
+from flows.server import label_machine
+from flows.stages import LIMITS, RETRY_SECONDS, Outcome, run_stage
 from pipeline import params, tracking
 from pipeline.errors import CmgError, run_main
 from pipeline.params import ModelName, Protocol, Task
@@ -81,12 +84,12 @@ def retrain(
     overrides
         Other parameters for this run only, by dotted key: {"train.models.cnn64.epochs": 10}.
     """
-    server.sign()
+    label_machine()
     ensure_limits()
     changes = overrides_of(tasks, models, protocol, overrides)
     with library.waiting_lock(library.CACHE / library.LOCK):
         processes.end_stages(tracking.RETRAIN)
-        with settings.lent(changes) as chosen:
+        with overridden(changes) as chosen:
             outcomes = run_stages(force)
             _show(chosen, outcomes)
             return _summary(chosen, outcomes)

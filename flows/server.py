@@ -103,7 +103,7 @@ async def _answers(client: PrefectClient) -> bool:
         return False
 
 
-def sign() -> None:
+def label_machine() -> None:
     """Write into the present flow run on which machine it runs."""
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(flow_run.id, {MACHINE: platform.node()})

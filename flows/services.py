@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from flows.errors import retry_seconds
+from flows.retries import retry_seconds
 from pipeline.errors import CmgError, run_main
 from serving import password
 from serving.guard import LOOPBACK

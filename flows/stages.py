@@ -19,8 +19,9 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed, State
 
 from flows import processes
-from flows.errors import InfrastructureError, failure, retry_seconds, without_secrets
+from flows.errors import failure, without_secrets
 from flows.graph import Stage
+from flows.retries import may_pass, retry_seconds
 from pipeline.messages import masked
 
 Outcome = Literal["unchanged", "restored", "ran"]
@@ -38,11 +39,6 @@ _RESTORED: Final = "is cached - skipping run, checking out outputs"
 _HINT: Final = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`)|\s*$")
 _DECISION: Final = re.compile(r"^\w+-classifier: ")
 _EPOCH: Final = re.compile(r"^Epoch (\d+)/(\d+)")
-
-
-def may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Return whether a failed task is worth another try; Prefect's ``retry_condition_fn``."""
-    return isinstance(state.result(raise_on_failure=False), InfrastructureError)
 
 
 @task(retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=may_pass)

@@ -11,8 +11,8 @@ from pipeline.errors import ParamsError
 from pipeline.sources import library
 
 # While it exists, params.yaml holds a retrain's values and this file the user's own.
-_KEPT: Final = library.CACHE / "retrain" / "params.yaml"
-_LENT: Final = library.CACHE / "retrain" / "lent.yaml"
+_OWN: Final = library.CACHE / "retrain" / "params.yaml"
+_OVERRIDDEN: Final = library.CACHE / "retrain" / "overridden.yaml"
 _OVERLAY: Final = library.CACHE / "retrain" / "overrides.json"
 
 
@@ -35,7 +35,7 @@ def _require_section(section: Any, key: str) -> None:
 
 
 @contextmanager
-def lent(overrides: Mapping[str, Any]) -> Iterator[params.Params]:
+def overridden(overrides: Mapping[str, Any]) -> Iterator[params.Params]:
     """Overlay ``params.yaml`` within the block; yield all parameters.
 
     A killed retrain leaves its values behind: the next one puts the user's own back first.
@@ -45,27 +45,27 @@ def lent(overrides: Mapping[str, Any]) -> Iterator[params.Params]:
     ParamsError
         A key is unknown or a value not allowed; ``params.yaml`` is as it was.
     """
-    take_back()
+    restore_params()
     if not overrides:
         yield params.read()
         return
     overlay = nested(overrides)
-    files.write_text(_KEPT, params.PARAMS_FILE.read_text(encoding="utf-8"))
+    files.write_text(_OWN, params.PARAMS_FILE.read_text(encoding="utf-8"))
     try:
         files.write_json(_OVERLAY, overlay)  # every JSON is YAML
         params.apply_preset(_OVERLAY)
-        files.write_text(_LENT, params.PARAMS_FILE.read_text(encoding="utf-8"))
+        files.write_text(_OVERRIDDEN, params.PARAMS_FILE.read_text(encoding="utf-8"))
         yield params.read()
     finally:
-        take_back()
+        restore_params()
 
 
-def take_back() -> None:
+def restore_params() -> None:
     """Put the user's own ``params.yaml`` back, unless it was edited meanwhile: that edit stays."""
-    if not _KEPT.exists():
+    if not _OWN.exists():
         return
     now = params.PARAMS_FILE.read_text(encoding="utf-8")
-    if not _LENT.exists() or _LENT.read_text(encoding="utf-8") == now:
-        files.write_text(params.PARAMS_FILE, _KEPT.read_text(encoding="utf-8"))
-    _LENT.unlink(missing_ok=True)
-    _KEPT.unlink()
+    if not _OVERRIDDEN.exists() or _OVERRIDDEN.read_text(encoding="utf-8") == now:
+        files.write_text(params.PARAMS_FILE, _OWN.read_text(encoding="utf-8"))
+    _OVERRIDDEN.unlink(missing_ok=True)
+    _OWN.unlink()

@@ -1,4 +1,4 @@
-"""Parameters lent to one retrain: they come back whatever happens."""
+"""Parameters that hold for one retrain: the user's own come back whatever happens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import settings
+from flows import overrides
 from pipeline import params
 from pipeline.errors import ParamsError
 
@@ -22,7 +22,7 @@ def own(workspace: Path) -> str:
 
 
 def test_overrides_hold_within_the_block_only(own: str) -> None:
-    with settings.lent(OVERRIDES) as chosen:
+    with overrides.overridden(OVERRIDES) as chosen:
         assert chosen.train.models["cnn64"].epochs == 3
         assert params.read().split.protocol == "track"
     assert params.PARAMS_FILE.read_text() == own
@@ -30,29 +30,29 @@ def test_overrides_hold_within_the_block_only(own: str) -> None:
 
 def test_without_overrides_the_file_is_not_touched(own: str) -> None:
     before = params.PARAMS_FILE.stat().st_mtime_ns
-    with settings.lent({}):
+    with overrides.overridden({}):
         pass
     assert params.PARAMS_FILE.stat().st_mtime_ns == before
 
 
 def test_they_come_back_after_a_failure(own: str) -> None:
-    with pytest.raises(KeyError), settings.lent(OVERRIDES):
+    with pytest.raises(KeyError), overrides.overridden(OVERRIDES):
         raise KeyError("a bug")
     assert params.PARAMS_FILE.read_text() == own
 
 
 def test_they_come_back_after_a_kill(own: str) -> None:
-    block = settings.lent(OVERRIDES)
+    block = overrides.overridden(OVERRIDES)
     block.__enter__()  # and never leaves
     assert params.PARAMS_FILE.read_text() != own
-    with settings.lent({}) as chosen:
+    with overrides.overridden({}) as chosen:
         assert chosen.split.protocol == "artist"
     assert params.PARAMS_FILE.read_text() == own
 
 
 def test_an_edit_made_meanwhile_stays(own: str) -> None:
     edited = own.replace("seed: 0", "seed: 7")
-    with settings.lent(OVERRIDES):
+    with overrides.overridden(OVERRIDES):
         params.PARAMS_FILE.write_text(edited)
     assert params.PARAMS_FILE.read_text() == edited
 
@@ -62,13 +62,13 @@ def test_an_edit_made_meanwhile_stays(own: str) -> None:
     [{"split.colour": 1}, {"train.batch_size": "many"}, {"train": 1, "train.batch_size": 2}, {"nothing": {}}],
 )
 def test_a_wrong_override_is_named_and_changes_nothing(own: str, wrong: dict[str, object]) -> None:
-    with pytest.raises(ParamsError), settings.lent(wrong):
+    with pytest.raises(ParamsError), overrides.overridden(wrong):
         pytest.fail("the block must not run")
     assert params.PARAMS_FILE.read_text() == own
 
 
 @given(st.dictionaries(st.from_regex(r"[a-c]\.[a-c]\.[a-c]", fullmatch=True), st.integers()))
 def test_nesting_keeps_every_value(dotted: dict[str, int]) -> None:
-    tree = settings.nested(dotted)
+    tree = overrides.nested(dotted)
     flat = {f"{a}.{b}.{c}": v for a, bs in tree.items() for b, cs in bs.items() for c, v in cs.items()}
     assert flat == dotted
