@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import base64
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +43,7 @@ print(json.dumps(out))
 def answers_in(checkout: Path, file: Path, *versions: str) -> dict[str, Any]:
     """Load versions in a process of a checkout."""
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"}
-    environment = {**__import__("os").environ, **store, "PYTHONPATH": str(checkout)}
+    environment = os.environ | store | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(file.resolve()), *versions],
         cwd=checkout,
@@ -81,9 +84,6 @@ def test_a_version_answers_the_same_bits_on_later_code_and_beside_another_versio
 
 def served(file: Path, version: str) -> list[str]:
     """Return what the scoring server of ``mlflow models serve`` answers."""
-    import base64
-    import json
-
     import mlflow
     from mlflow.pyfunc import scoring_server
     from starlette.testclient import TestClient
@@ -98,7 +98,7 @@ def served(file: Path, version: str) -> list[str]:
 def test_a_version_ships_few_files_and_nothing_of_the_workspace_by_name(tracks: pd.DataFrame) -> None:
     tiny.run(tiny.put_model(tracks))
     folder = answers.folder_of(model_name("genre"), "1")
-    code = [path for path in folder.rglob("*.py")]
+    code = list(folder.rglob("*.py"))
     assert len(code) <= 8
     assert (folder / "classifier.py") in code
     for path in code:
@@ -156,7 +156,7 @@ def test_dvc_registers_again_when_what_a_version_ships_has_changed() -> None:
 def test_a_version_of_the_first_releases_still_answers_by_its_own_code(
     tracks: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """It ships `pipeline` and `serving` whole, names that are taken in this process, and no content of tracks."""
+    """It ships `pipeline` and `serving` whole, names that are taken here, and knows no content of tracks."""
     mlflow = tracking.configure()
     old = tmp_path / "old"
     tiny.copy_project(ROOT, old)
