@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import UnavailableError
@@ -68,7 +69,7 @@ def hold(client: Any, model: str) -> Iterator[Lease]:
     UnavailableError
         Others held it for `PATIENCE` seconds.
     """
-    owner = f"{platform.node()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex}"
+    owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid.uuid4().hex}"
     lease = Lease(client, f"{model}-lease", owner)
     _acquire(lease)
     done = threading.Event()
@@ -168,7 +169,13 @@ def _started(pid: int) -> str:
 
 def _is_gone(owner: str) -> bool:
     """Return whether ``owner`` is a process of this machine that has ended."""
-    machine, _, rest = owner.partition(":")
-    pid, _, rest = rest.partition(":")
-    started = rest.partition(":")[0]
-    return machine == platform.node() and pid.isdigit() and _started(int(pid)) != started
+    machine, pid, started, *_ = [*owner.split("|"), "", ""]
+    return machine == _machine() and pid.isdigit() and _started(int(pid)) != started
+
+
+def _machine() -> str:
+    """Return this machine's name and, where there are such, what tells its containers' process numbers apart."""
+    try:
+        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()

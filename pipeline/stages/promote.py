@@ -152,7 +152,7 @@ def decide(stand: Stand, model: str, number: str | None, champion: Version | Non
         As for `pipeline.promotion_rule`.
     """
     candidate = stand.version(number) if number else None
-    history = stand.history()
+    history = [] if _is_enough(candidate, champion) else stand.history()
     early = promotion_rule.without_comparison(candidate, champion, history)
     if early or candidate is None:
         return early or Decision(False, "there is no candidate")
@@ -169,6 +169,13 @@ def decide(stand: Stand, model: str, number: str | None, champion: Version | Non
     if promotion_rule.needs_floor(candidate, champion, terms):
         floor = floor_of(stand, tracks, candidate)
     return promotion_rule.decide(candidate, champion, comparisons, floor, terms)
+
+
+def _is_enough(candidate: Version | None, champion: Version | None) -> bool:
+    """Return whether the champion alone decides; else files of all versions promoted before are fetched."""
+    if candidate is None or champion is None or candidate.synthetic or champion.synthetic:
+        return False
+    return candidate.classes == champion.classes
 
 
 def promote(task: str, candidate: Candidate | None, settings: params.PromoteParams) -> dict[str, Any]:
@@ -235,14 +242,22 @@ def _carry_out(
     _MovedError, lease.LeaseLostError
         Somebody has.
     """
-    if decision.promote:
-        held.check()
-        entry = champion_entry(client, task)
-        if (None if entry is None else str(entry.version)) != (champion.number if champion else None):
-            raise _MovedError(model_name(task))
+    if not decision.promote:
+        _log_decision(client, task, number, decision, champion)
+        return
+    _check_unmoved(client, task, champion, held)
     _log_decision(client, task, number, decision, champion)  # first: a kill between must not lose it
-    if decision.promote:
-        client.set_registered_model_alias(model_name(task), tracking.PROMOTED, number)
+    _check_unmoved(client, task, champion, held)
+    client.set_registered_model_alias(model_name(task), tracking.PROMOTED, number)
+    now = datetime.now(UTC).isoformat()
+    client.set_model_version_tag(model_name(task), number, versions.PROMOTED_AT, now)
+
+
+def _check_unmoved(client: Any, task: str, champion: Version | None, held: lease.Lease) -> None:
+    held.check()
+    entry = champion_entry(client, task)
+    if (None if entry is None else str(entry.version)) != (champion.number if champion else None):
+        raise _MovedError(model_name(task))
 
 
 def _decided_before(client: Any, task: str, version: str) -> dict[str, Any] | None:
@@ -279,7 +294,7 @@ def sentence(outcome: dict[str, Any]) -> str:
     """Return the decision in words."""
     if outcome["promoted"]:
         return f"promoted version {outcome['candidate']['version']}: {outcome['reason']}"
-    return f"kept champion, because {outcome['reason']}"
+    return f"{'kept champion' if outcome['champion'] else 'not promoted'}, because {outcome['reason']}"
 
 
 def _log_decision(client: Any, task: str, version: str, decision: Decision, champion: Version | None) -> None:
@@ -289,8 +304,6 @@ def _log_decision(client: Any, task: str, version: str, decision: Decision, cham
         "champion_before": champion.number if champion else _NONE,
         "decided_by": os.environ.get(tracking.RETRAIN, ""),
     }
-    if decision.promote:
-        tags[versions.PROMOTED_AT] = datetime.now(UTC).isoformat()
     for key, value in tags.items():
         client.set_model_version_tag(model_name(task), version, key, value)
     with tracking.run(task, "promotion", tags | {"version": version}):

@@ -139,7 +139,7 @@ def test_a_holder_elsewhere_that_is_silent_is_taken_for_dead(
     empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "STALE", 1.0)
-    put_lease("elsewhere:1:1.00:x")
+    put_lease("elsewhere|1|1.00|x")
     with lease.hold(client(), "genre-classifier") as held:
         held.check()
 
@@ -158,7 +158,7 @@ def test_a_holder_that_renews_is_waited_for(empty: Path, monkeypatch: pytest.Mon
 def test_whoever_lost_the_lease_learns_of_it_and_leaves_the_new_holders_alone(empty: Path) -> None:
     with lease.hold(client(), "genre-classifier") as held:
         client().delete_registered_model(held.name)
-        put_lease("elsewhere:1:1.00:x")
+        put_lease("elsewhere|1|1.00|x")
         with pytest.raises(lease.LeaseLostError):
             held.check()
-    assert client().get_registered_model("genre-classifier-lease").tags["owner"] == "elsewhere:1:1.00:x"
+    assert client().get_registered_model("genre-classifier-lease").tags["owner"] == "elsewhere|1|1.00|x"

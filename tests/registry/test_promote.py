@@ -164,7 +164,7 @@ def test_an_alias_moved_by_hand_while_models_are_compared_is_noticed(
 
 
 def test_whoever_lost_the_lease_starts_over(tracks: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = [lease.LeaseLostError("taken"), None]
+    losses = [lease.LeaseLostError("taken"), None, None]
 
     def check(self: lease.Lease) -> None:
         fault = losses.pop(0)
