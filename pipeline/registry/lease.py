@@ -174,7 +174,7 @@ def _is_gone(owner: str) -> bool:
 
 
 def _machine() -> str:
-    """Return this machine's name and, where there are such, what tells its containers' process numbers apart."""
+    """Return this machine's name and, on Linux, what tells its containers' process numbers apart."""
     try:
         return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
