@@ -16,31 +16,44 @@ import pytest
 
 from pipeline import tracking
 from pipeline.errors import UnavailableError
-from pipeline.registry import lease
+from pipeline.registry import candidates, lease
 from pipeline.registry.versions import champion_entry, model_name
 from tests.conftest import ROOT
 from tests.flows import postgres
 from tests.registry import tiny
 
-# Promotes the workspace's candidate after the other process has got as far; prints the decision.
+# Promotes the workspace's candidate once the other process is as far; prints the decision.
 PROMOTE = """
 import json, sys, time
 from pathlib import Path
+from pipeline import params
+from pipeline.registry import candidates
+from pipeline.stages import promote
+name = sys.argv[1]
+candidate = candidates.best_of("genre", [name])
+terms = params.PromoteParams(margin=0.0, min_tracks=10, floor_confidence=0.0)
+Path(f"ready-{name}").touch()
+while len(list(Path().glob("ready-*"))) < 2:
+    time.sleep(0.01)
+print(json.dumps(promote.promote("genre", candidate, terms)))
+"""
+# Registers the workspace's candidate as soon as the other process is as far.
+REGISTER = """
+import sys, time
+from pathlib import Path
 import pytest
 from tests.registry import tiny
-from pipeline.registry import candidates
-patch = pytest.MonkeyPatch()
-tiny.no_keras(patch)
-candidate = candidates.best_of("genre", [sys.argv[1]])
+from pipeline.stages import register
+tiny.no_keras(pytest.MonkeyPatch())
 Path(f"ready-{sys.argv[1]}").touch()
 while len(list(Path().glob("ready-*"))) < 2:
     time.sleep(0.01)
-print(json.dumps(tiny.run(candidate, floor_confidence=0.0)))
+print(register.register("genre", ["cnn64"]))
 """
 HOLD = """
 import time
 from pipeline import tracking
-from pipeline.registry import lease
+from pipeline.registry import candidates, lease
 with lease.hold(tracking.configure().MlflowClient(), "genre-classifier"):
     print("held", flush=True)
     time.sleep(600)
@@ -78,6 +91,21 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def printed(script: str, *arguments: str) -> list[str]:
+    """Start a process for each argument, all at once; return what each printed."""
+    processes = [start(script, one) for one in arguments]
+    out = []
+    try:
+        for process in processes:
+            said, errors = process.communicate(timeout=500)
+            assert process.returncode == 0, errors
+            out.append(said)
+    finally:
+        for process in processes:
+            process.kill()
+    return out
+
+
 def client() -> Any:
     return tracking.configure().MlflowClient()
 
@@ -91,13 +119,10 @@ def test_of_two_promotions_at_once_the_better_model_serves_and_each_is_registere
     half = tiny.CENTRES["metal"], tiny.CENTRES["blues"], tiny.CENTRES["pop"]  # a third is right
     tiny.put_model(shared, "lenet5", centres=list(half), weights_sha256="half")
     tiny.put_model(shared, "cnn64")
-    processes = [start(PROMOTE, name) for name in ("lenet5", "cnn64")]
-    outcomes = []
-    for process in processes:
-        out, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        outcomes.append(tiny.outcome_of(out))
-    poorer, better = outcomes
+    for name in ("lenet5", "cnn64"):
+        with lease.hold(client(), model_name("genre")):
+            candidates.ensure_version(client(), "genre", candidates.candidates("genre", [name])[0])
+    poorer, better = (tiny.outcome_of(said) for said in printed(PROMOTE, "lenet5", "cnn64"))
     assert better["promoted"]
     assert champion_entry(client(), "genre").version == better["candidate"]["version"]
     assert poorer["before"]["version"] != better["before"]["version"], "one of them compared with the other"
@@ -110,10 +135,7 @@ def test_of_two_promotions_at_once_the_better_model_serves_and_each_is_registere
 def test_two_that_register_the_same_model_make_one_version(shared: pd.DataFrame) -> None:
     tiny.put_model(shared, "cnn64")
     client()
-    script = PROMOTE.replace("ready-{sys.argv[1]}", "ready-{sys.argv[2]}")  # another file for each process
-    processes = [start(script, "cnn64", number) for number in ("one", "two")]
-    for process in processes:
-        assert process.wait(300) == 0, process.communicate()[1]
+    assert all("cnn64 is version 1" in said for said in printed(REGISTER, "one", "two"))
     assert len(client().search_model_versions(f"name = '{model_name('genre')}'")) == 1
 
 
