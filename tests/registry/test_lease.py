@@ -124,7 +124,7 @@ def test_of_two_promotions_at_once_the_better_model_serves_and_each_is_registere
             candidates.ensure_version(client(), "genre", candidates.candidates("genre", [name])[0])
     poorer, better = (tiny.outcome_of(said) for said in printed(PROMOTE, "lenet5", "cnn64"))
     assert better["promoted"]
-    assert champion_entry(client(), "genre").version == better["candidate"]["version"]
+    assert str(champion_entry(client(), "genre").version) == better["candidate"]["version"]
     assert poorer["before"]["version"] != better["before"]["version"], "one of them compared with the other"
     found = client().search_model_versions(f"name = '{model_name('genre')}'")
     assert len(found) == 3
