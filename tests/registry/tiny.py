@@ -34,8 +34,7 @@ LOUDNESS = {"blues": 0.5, "metal": 0.05, "pop": 0.005, "rock": 0.0005}  # standa
 
 def level_of(content: bytes) -> float:
     """Return a track's mean log-mel in dB."""
-    samples = audio.mono(audio.decode(content))
-    return float(logmel.features(audio.slices(samples), SPEC).astype(float).mean())
+    return float(logmel.features(audio.slices(audio.load(content)), SPEC).astype(float).mean())
 
 
 def noise(label: str, seed: int) -> bytes:
