@@ -88,7 +88,7 @@ class Stand:
         return table.fillna(0.0).idxmax(axis=1).where(known, "")
 
 
-def test_tracks(task: str, model: str) -> pd.DataFrame:
+def held_out_tracks(task: str, model: str) -> pd.DataFrame:
     """Return a candidate's test tracks: the catalogue's columns and ``label``."""
     text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
     table = pd.read_csv(predictions_path(task, model), dtype=text, keep_default_na=False)
@@ -156,7 +156,7 @@ def decide(stand: Stand, model: str, number: str | None, champion: Version | Non
     early = promotion_rule.without_comparison(candidate, champion, history)
     if early or candidate is None:
         return early or Decision(False, "there is no candidate")
-    tracks = test_tracks(stand.task, model)
+    tracks = held_out_tracks(stand.task, model)
 
     def n_common(rival: Version) -> int:
         return len(new_to_both(tracks, candidate, rival, stand.card(rival.number)))

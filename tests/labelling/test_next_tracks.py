@@ -27,6 +27,7 @@ from pipeline.registry import candidates
 from pipeline.stages import catalog, promote, register, spectrogram
 from pipeline.tables.features import features_path
 from pipeline.tables.metrics import metrics_path
+from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACKS, read_tracks
 from pipeline.tables.trained_models import card_path, weights_path
 from pipeline.taxonomy import MOODS
@@ -179,6 +180,8 @@ def put_champion(settings: params.Params) -> None:
     part = {"n_slices": 1, "n_tracks": 1, "slice": {"accuracy": 0.5}, "track": scores}
     metrics = facts | dict.fromkeys(("train", "valid", "test"), part)
     files.write_json(metrics_path("mood", "lenet5"), metrics)
+    columns = ["track_id", "part", "label", "predicted"]
+    files.write_csv(predictions_path("mood", "lenet5"), pd.DataFrame(columns=columns))
     register.register("mood", ["lenet5"])
     terms = settings.promote.model_copy(update={"floor_confidence": 0.0})
     promote.promote("mood", candidates.best_of("mood", ["lenet5"]), terms)
