@@ -33,7 +33,7 @@ repro: setup data/dataset.json
 
 gtzan: setup
 	$(BIN)/python -m pipeline.sources.gtzan $(ARCHIVE)
-	$(BIN)/python -m pipeline.params presets/gtzan.yaml
+	$(BIN)/python -m pipeline.presets gtzan
 	@echo "now: dvc repro (or make repro)"
 
 folder: setup
@@ -41,7 +41,7 @@ folder: setup
 	$(BIN)/python -m pipeline.sources.folder "$(SRC)" $(if $(LABELS),--labels "$(LABELS)")
 
 preset: setup
-	$(BIN)/python -m pipeline.params presets/$(NAME).yaml
+	$(BIN)/python -m pipeline.presets $(NAME)
 
 # After `dvc pull` the stages have nothing to do, but a new registry is empty: fill it.
 registry: setup

@@ -237,7 +237,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_applies_and_keeps_comments(workspace: Path, preset: Path) -> None:
     before = Path("params.yaml").read_text()
-    params.apply_preset(preset)
+    params.apply_overlay(preset)
     settings, after = params.read(), Path("params.yaml").read_text()
     for key, value in params._load(preset)["split"].items():
         assert getattr(settings.split, key) == value
@@ -250,7 +250,7 @@ def test_the_presets_are_the_three_named() -> None:
 
 
 def test_the_seed_preset_is_the_reports(workspace: Path) -> None:
-    params.apply_preset(ROOT / "presets/seed.yaml")
+    params.apply_overlay(ROOT / "presets/seed.yaml")
     settings = params.read()
     assert (settings.split.protocol, settings.split.valid, settings.split.test) == ("seed", 0.1, 0.1)
     assert (settings.train.batch_size, settings.train.normalise, settings.train.augment) == (32, "l2", "seed")
@@ -259,16 +259,16 @@ def test_the_seed_preset_is_the_reports(workspace: Path) -> None:
 
 def test_the_sample_preset_is_what_is_committed(workspace: Path) -> None:
     before = params.read()
-    params.apply_preset(ROOT / "presets/sample.yaml")
+    params.apply_overlay(ROOT / "presets/sample.yaml")
     assert params.read() == before
 
 
 @pytest.mark.parametrize("first", ["gtzan", "seed"])
 def test_the_sample_preset_undoes_the_others(workspace: Path, first: str) -> None:
     before = params.read()
-    params.apply_preset(ROOT / f"presets/{first}.yaml")
+    params.apply_overlay(ROOT / f"presets/{first}.yaml")
     assert params.read() != before
-    params.apply_preset(ROOT / "presets/sample.yaml")
+    params.apply_overlay(ROOT / "presets/sample.yaml")
     assert params.read() == before
 
 
@@ -277,7 +277,7 @@ def test_a_bad_preset_leaves_the_file_untouched(workspace: Path, text: str) -> N
     before = Path("params.yaml").read_bytes()
     Path("bad.yaml").write_text(text)
     with pytest.raises(ParamsError, match=r"bad\.yaml"):
-        params.apply_preset(Path("bad.yaml"))
+        params.apply_overlay(Path("bad.yaml"))
     assert Path("params.yaml").read_bytes() == before
     assert sorted(path.name for path in workspace.iterdir()) == ["bad.yaml", "params.yaml"]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params, tracking
-from pipeline.errors import run_main
 from pipeline.files import write_csv, write_json
 from pipeline.inference.normalise import Normaliser
 from pipeline.reporting import plots
+from pipeline.stage_run import run_stage
 from pipeline.tables.labels import read_labels
 from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.predictions import confusion_path, plots_folder, predictions_path
@@ -103,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -15,16 +15,17 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline import params, promotion_rule, tracking
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import read_json, write_json
 from pipeline.promotion_rule import Candidate, Champion, Comparison, Decision
+from pipeline.stage_run import run_stage
 from pipeline.stages import register
 from pipeline.stages.register import model_name
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.training import scores
 
-VOTE: Final = Path("artifacts/promotion.json")
+VOTE: Final = Path("mlruns/promotion_vote.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _ALIAS: Final = tracking.PROMOTED
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
@@ -219,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

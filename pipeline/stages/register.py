@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline import params, promotion_rule, tracking
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import read_json, write_json
 from pipeline.inference import audio
 from pipeline.promotion_rule import Candidate
+from pipeline.stage_run import run_stage
 from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.trained_models import card_path
 from pipeline.tracking import card_tags, open_run
@@ -180,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

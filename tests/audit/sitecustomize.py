@@ -1,0 +1,95 @@
+"""Record what a stage's process reads; Python imports this by itself, if its folder is on PYTHONPATH.
+
+Each line of ``$CMG_AUDIT/<stage>.txt`` is ``open PATH``, ``list FOLDER``, ``import MODULE`` or ``param KEY``.
+Written line by line, since the workers of a pool leave without saying so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+PREFIXES = {  # of the keys of params.yaml, by the class of pipeline.params that holds them
+    "Params": "",
+    "CatalogParams": "catalog.",
+    "LabelsParams": "labels.",
+    "IntakeParams": "intake.",
+    "SpectrogramParams": "spectrogram.",
+    "SplitParams": "split.",
+    "TrainParams": "train.",
+    "SpecParams": "train.spec.",
+    "ModelParams": "train.models.*.",
+    "EvaluateParams": "evaluate.",
+    "PromoteParams": "promote.",
+}
+SECTIONS = {"catalog", "labels", "intake", "spectrogram", "split", "train", "evaluate", "promote"}
+
+
+def _start(log: str) -> None:
+    root, said = f"{Path.cwd()}/", set()
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def say(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            os.write(handle, (line + "\n").encode())
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event in ("open", "os.listdir", "os.scandir", "glob.glob"):
+            path = arguments[0]
+            if isinstance(path, bytes | str | os.PathLike):
+                path = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - a link is not followed
+                writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3 == os.O_WRONLY
+                if path.startswith(root) and not writes:
+                    say(f"{'open' if event == 'open' else 'list'} {path.removeprefix(root)}")
+        elif event == "import" and arguments[0].startswith(("pipeline", "serving")):
+            say(f"import {arguments[0]}")
+
+    sys.addaudithook(hook)
+    sys.meta_path.insert(0, _Watch(say))
+
+
+class _Watch(MetaPathFinder):
+    """Once pydantic is imported, let every access to a parameter be said."""
+
+    def __init__(self, say) -> None:
+        self.say = say
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "pipeline.params":
+            sys.meta_path.remove(self)
+            _watch_params(self.say)
+
+
+def _watch_params(say) -> None:
+    import pydantic
+
+    def keys_of(instance: object, names) -> None:
+        known = PREFIXES.get(type(instance).__name__)
+        caller = sys._getframe(2).f_code.co_filename
+        if known is None or caller.endswith("pipeline/params.py") or "pydantic" in caller:
+            return
+        for name in names:
+            if name in type(instance).model_fields and not (known == "" and name in SECTIONS):
+                say(f"param {known}{name}")
+
+    def get(self, name):
+        if not name.startswith("_"):
+            keys_of(self, [name])
+        return object.__getattribute__(self, name)
+
+    def dump(self, **options):
+        keys_of(self, set(type(self).__pydantic_fields__) - set(options.get("exclude") or ()))
+        return original(self, **options)
+
+    original = pydantic.BaseModel.model_dump
+    pydantic.BaseModel.__getattribute__ = get
+    pydantic.BaseModel.model_dump = dump
+
+
+_STAGE = "pipeline.stages."
+if os.environ.get("CMG_AUDIT") and any(_STAGE in one for one in sys.orig_argv):
+    _name = "_".join(one.removeprefix(_STAGE) for one in sys.orig_argv[2:] if not one.startswith("--"))
+    _start(f"{os.environ['CMG_AUDIT']}/{_name}.txt")
