@@ -11,10 +11,12 @@ import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from pipeline.errors import CmgError
 
 STAGES: Final = (
     "catalog",
@@ -43,7 +45,12 @@ EXEMPT_LIBRARIES: Final = {
     "mlflow": "records runs; the registry lies beside the graph",
     "tqdm": "draws a progress bar",
 }
-_DISTRIBUTIONS: Final = {"PIL": "pillow", "crowdkit": "crowd-kit", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS: Final = {
+    "PIL": "pillow",
+    "crowdkit": "crowd-kit",
+    "ruamel": "ruamel-yaml",
+    "sklearn": "scikit-learn",
+}
 
 Code = dict[str, dict[str, str]]
 Use = tuple[
@@ -92,10 +99,15 @@ def code_of(*stages: str) -> dict[str, Code]:
 def _code_of(stage: str, locked: dict[str, str]) -> Code:
     uses, files, libraries = _reach([(f"pipeline.stages.{stage}", "")])
     named = {_DISTRIBUTIONS.get(name, name).replace("_", "-") for name in libraries - set(EXEMPT_LIBRARIES)}
+    if unknown := sorted(named - locked.keys()):
+        raise CmgError(
+            f"{LOCK}: expected all that stage {stage} imports, received no {', '.join(unknown)}. "
+            "Add it to pyproject.toml and run `make lock`."
+        )
     return {
         "code": {".".join(filter(None, use)): _hash_of(use) for use in sorted(uses) if _is_listed(use, uses)},
         "files": {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in sorted(files)},
-        "libraries": {name: locked[name] for name in sorted(named) if name in locked},
+        "libraries": {name: locked[name] for name in sorted(named)},
     }
 
 
@@ -259,14 +271,32 @@ def _project_files() -> dict[str, list[str]]:
 def _files_named_in(parts: list[ast.AST]) -> set[str]:
     """Return the project's files that strings name, and those that templates among these name."""
     known, files = _project_files(), set[str]()
-    for one in parts:
-        if isinstance(one, ast.Constant) and isinstance(one.value, str):
-            files.update(known.get(one.value, ()))
+    for text in _texts(parts):
+        files.update(known.get(text, ()) or known.get(text.replace(".", "/"), ()))
     for path in sorted(files):
         if path.endswith(".j2"):
             names = re.findall(r'"([^"]+)"', _text(Path(path)))
             files.update(found for name in names for found in known.get(name, ()))
     return files
+
+
+def _texts(parts: list[ast.AST]) -> Iterator[str]:
+    """Yield the strings of a statement; those that ``/`` joins to a path as one."""
+    inner: set[int] = set()
+    for one in parts:  # the outer ones first
+        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Div):
+            if id(one) not in inner:
+                yield "/".join(_joined(one))
+            inner |= {id(one.left), id(one.right)}
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in inner:
+            yield one.value
+
+
+def _joined(node: ast.AST) -> list[str]:
+    """Return the strings of ``folder / "a" / "b.txt"``."""
+    if isinstance(node, ast.BinOp):
+        return [*_joined(node.left), *_joined(node.right)]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 @functools.cache

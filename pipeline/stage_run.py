@@ -116,11 +116,12 @@ def entry_of(address: str) -> dict[str, Any]:
 
 def inputs_of(entry: dict[str, Any], address: str) -> Inputs:
     """Look at a stage's inputs as they are now."""
-    values = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8"))
+    keys = entry.get("params", ())
+    values = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8")) if keys else {}
     stage = address.partition("@")[0]
     return Inputs(
         files={path: _state(path) for one in entry.get("deps", ()) for path in _files_below(one)},
-        params={key: _value(values, key) for key in entry.get("params", ())},
+        params={key: _value(values, key) for key in keys},
         code=source_code.code_of(stage)[stage] if stage in source_code.STAGES else {},
     )
 

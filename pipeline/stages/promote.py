@@ -2,8 +2,9 @@
 
 What comes out depends on the registry, so the decision is written where the registry is (tags of the version,
 a run named "promotion", the alias ``champion``), and for who called the stage in ``mlruns/promotion.json``.
-The stage's DVC out says only what was put to the vote, and by which rule: without an out, a fresh clone,
-whose ``dvc.lock`` knows the stage already, would never promote. Running it again changes nothing.
+The stage's DVC out says only what was put to the vote, and by which rule. It lies beside the registry and not
+in DVC's cache, so that the stage runs, and fills the registry, in a clone or where ``mlruns/`` is lost.
+Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -211,10 +212,15 @@ def main() -> None:
     vote = {}
     for task in settings.tasks:
         candidate = register.best_of(task, list(settings.models))
-        with tracking.reachable():
-            outcome = promote(task, candidate, settings.promote)
-        write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
-        print(f"{model_name(task)}: {sentence(outcome)}")
+        if tracking.is_temporary_checkout():
+            print(
+                f"{model_name(task)}: an experiment promotes nothing; `dvc exp apply`, then `dvc repro` does"
+            )
+        else:
+            with tracking.reachable():
+                outcome = promote(task, candidate, settings.promote)
+            write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
+            print(f"{model_name(task)}: {sentence(outcome)}")
         vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
     write_json(VOTE, vote)
 

@@ -8,6 +8,7 @@ the candidate becomes champion is `pipeline.stages.promote`'s to decide.
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import warnings
 from dataclasses import asdict
@@ -120,7 +121,9 @@ def log_model(task: str, candidate: Candidate) -> str:
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's numpy aliases
-        graph, card = Path(folder) / "model.onnx", card_path(task, candidate.model)
+        graph, card = Path(folder) / "model.onnx", Path(folder) / card_path(task, candidate.model).name
+        # A copy, since with `cache.type symlink` DVC's outs are links, and MLflow refuses these.
+        shutil.copyfile(card_path(task, candidate.model), card)
         export_onnx(task, candidate.model, graph)
         return mlflow.pyfunc.log_model(
             name=f"{task}-{candidate.model}",
@@ -165,7 +168,9 @@ def register(task: str, names: list[str]) -> str:
     ranked = candidates(task, names)
     chosen = promotion_rule.best(ranked)
     done = "none may be promoted: each one's protocol leaks or its score is NaN"
-    if chosen:
+    if chosen and tracking.is_temporary_checkout():
+        done = f"{chosen.model} is best; an experiment registers nothing"
+    elif chosen:
         client = tracking.configure().MlflowClient()
         with tracking.reachable():
             done = f"{chosen.model} is version {ensure_version(client, task, chosen)}"
