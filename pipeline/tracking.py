@@ -147,7 +147,7 @@ def _local_store() -> str:
 def project_root() -> Path:
     """Return the project's folder; within a temporary checkout, that of the project which it is of.
 
-    ``dvc exp run --temp`` and queued experiments run in ``.dvc/tmp/exps/…`` of the project, which DVC deletes.
+    ``dvc exp run --temp`` and queued experiments run in ``.dvc/tmp/exps/…``, which DVC deletes.
     """
     here = Path.cwd()
     for folder in here.parents:

@@ -22,7 +22,7 @@ def scores_path(task: str, model: str) -> Path:
 
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return accuracy and macro-F1 on the test tracks under the model's name: a table has a column for each."""
+    """Return accuracy and macro-F1 on the test tracks, under the model's name: each is a column."""
     track = metrics["test"]["track"]
     shown = {name: track[name] for name in ("accuracy", "macro_f1")}
     return {f"{metrics['task']}-{metrics['model']}": shown}

@@ -1,14 +1,17 @@
 """Record what a stage's process reads; Python imports this by itself, if its folder is on PYTHONPATH.
 
-Each line of ``$CMG_AUDIT/<stage>.txt`` is ``open PATH``, ``list FOLDER``, ``import MODULE`` or ``param KEY``.
+Each line of ``$CMG_AUDIT/<stage>.txt`` is ``open PATH``, ``list FOLDER``, ``call NAME`` or ``param KEY``.
 Written line by line, since the workers of a pool leave without saying so.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
 import os
 import sys
 from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
 PREFIXES = {  # of the keys of params.yaml, by the class of pipeline.params that holds them
@@ -44,23 +47,41 @@ def _start(log: str) -> None:
                 writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3 == os.O_WRONLY
                 if path.startswith(root) and not writes:
                     say(f"{'open' if event == 'open' else 'list'} {path.removeprefix(root)}")
-        elif event == "import" and arguments[0].startswith(("pipeline", "serving")):
-            say(f"import {arguments[0]}")
 
     sys.addaudithook(hook)
     sys.meta_path.insert(0, _Watch(say))
 
 
 class _Watch(MetaPathFinder):
-    """Once pydantic is imported, let every access to a parameter be said."""
+    """Let every function of the project say that it was called, and every parameter that it was read."""
 
     def __init__(self, say) -> None:
         self.say = say
+        builtins._cmg_called = lambda name: say(f"call {name}")
 
     def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in ("pipeline", "serving"):
+            return None
         if name == "pipeline.params":
-            sys.meta_path.remove(self)
             _watch_params(self.say)
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(name, spec.origin)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    """Compile a module with a call at the head of each of its functions."""
+
+    def get_code(self, name):
+        tree = ast.parse(self.get_data(self.path))
+        for top in tree.body:
+            for node in ast.walk(top):
+                if isinstance(node, ast.FunctionDef):
+                    said = ast.parse(f"_cmg_called('{name}.{getattr(top, 'name', '')}')").body
+                    at = 0 if ast.get_docstring(node) is None else 1
+                    node.body[at:at] = said
+        return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
 
 
 def _watch_params(say) -> None:
