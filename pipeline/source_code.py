@@ -105,15 +105,10 @@ def _code_of(stage: str, locked: dict[str, str]) -> Code:
             "Add it to pyproject.toml and run `make lock`."
         )
     return {
-        "code": {".".join(filter(None, use)): _hash_of(use) for use in sorted(uses) if _is_listed(use, uses)},
+        "code": {".".join(filter(None, use)): _hash_of(use) for use in sorted(uses) if _nodes(use)},
         "files": {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in sorted(files)},
         "libraries": {name: locked[name] for name in sorted(named)},
     }
-
-
-def _is_listed(use: Use, uses: set[Use]) -> bool:
-    """Return whether a use is listed: it has statements, and its whole module is not listed."""
-    return bool(_nodes(use)) and (not use[1] or (use[0], "") not in uses)
 
 
 def _reach(start: Iterable[Use]) -> tuple[set[Use], set[str], set[str]]:
@@ -136,6 +131,7 @@ def _uses_of(use: Use) -> tuple[list[Use], set[str], set[str]]:
     module = _module(use[0])
     assert module is not None
     uses = [(name, _IMPORT) for name in _with_parents(use[0])]
+    uses += [(use[0], name) for name in module.definitions] if not use[1] else []
     files, libraries = set[str](), set[str]()
     for node in _nodes(use):
         parts = list(ast.walk(node))
@@ -156,9 +152,7 @@ def _nodes(use: Use) -> list[ast.stmt]:
     assert module is not None
     if use[1] == _IMPORT:
         return [node for node in module.others if not _is_main_block(node)]
-    if use[1]:
-        return module.definitions[use[1]]
-    return [*(node for nodes in module.definitions.values() for node in nodes), *module.others]
+    return module.definitions.get(use[1], [])  # none of all of a module: each is a use of its own
 
 
 @functools.cache

@@ -16,16 +16,16 @@ ROOT = Path(__file__).parents[1]
 TESTS = """
 import os, pathlib, subprocess, sys, time
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
-DAEMON = f'''
+DAEMON = '''
 import os, subprocess, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        child = subprocess.Popen({SLEEP!r})
+        child = subprocess.Popen(SLEEP)
         open("daemon", "w").write(f"{os.getpid()} {child.pid}")
         time.sleep(600)
     os._exit(0)
-'''
+'''.replace("SLEEP", repr(SLEEP))
 
 def test_that_is_killed():
     subprocess.run([sys.executable, "-c", DAEMON], check=True)

@@ -126,7 +126,7 @@ def test_the_command_says_what_to_commit(settings, monkeypatch, capsys):
     record_results.main()
     out = capsys.readouterr().out
     assert "results/tiny/artist/note.txt" in out
-    assert "git add results/tiny/artist dvc.lock" in out
+    assert "git add results/tiny/artist, git commit" in out
     assert read_json(Path("results/tiny/artist/genre-cnn64.json"))["model"] == "cnn64"
 
 
