@@ -329,10 +329,13 @@ def _write(target: Path, values: Any, *, source: str) -> None:
 
 
 def _writer() -> YAML:
-    """Return a writer that keeps this file's look: lists indented, long comments unwrapped."""
+    """Return a writer that keeps this file's look: lists indented, long comments unwrapped, null said."""
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 200
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     return yaml
 
 
