@@ -67,6 +67,7 @@ class _Module:
     is_package: bool
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)  # the name here -> pipeline.files.write_csv, say
+    imported: list[str] = field(default_factory=list)  # all that its imports name, bound to a name or not
     others: list[ast.stmt] = field(default_factory=list)
 
 
@@ -133,8 +134,11 @@ def _uses_of(use: Use) -> tuple[list[Use], set[str], set[str]]:
     uses = [(name, _IMPORT) for name in _with_parents(use[0])]
     uses += [(use[0], name) for name in module.definitions] if not use[1] else []
     files, libraries = set[str](), set[str]()
+    imported = list(module.imported)
     for node in _nodes(use):
         parts = list(ast.walk(node))
+        imports = [one for one in parts if isinstance(one, ast.Import | ast.ImportFrom)]
+        imported += [name for one in imports for name in _imported(one, module)]
         for dotted in _dotted_names(parts, module):
             found = _resolve(dotted)
             uses += [found] if found else []
@@ -143,6 +147,8 @@ def _uses_of(use: Use) -> tuple[list[Use], set[str], set[str]]:
             is_module = name.endswith(".py")
             uses += [(name[:-3].replace("/", ".").removesuffix(".__init__"), "")] if is_module else []
             files |= set() if is_module else {name}
+    # What a module does when it is imported counts, whether a name of it is used or not.
+    uses += [(found[0], _IMPORT) for found in map(_resolve, imported) if found]
     return uses, files, libraries
 
 
@@ -166,6 +172,7 @@ def _module(name: str) -> _Module | None:
     for node in ast.parse(_text(path)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module.imports |= _bindings(node, module)
+            module.imported += _imported(node, module)
         elif names := _names_bound(node):
             for one in names:
                 module.definitions.setdefault(one, []).append(node)
@@ -197,6 +204,12 @@ def _bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, s
     above = package[: len(package) - node.level + 1] if node.level else []
     base = ".".join([*above, *([node.module] if node.module else [])])
     return {one.asname or one.name: f"{base}.{one.name}" for one in node.names}
+
+
+def _imported(node: ast.Import | ast.ImportFrom, module: _Module) -> list[str]:
+    """Return the full names of what an import loads."""
+    is_plain = isinstance(node, ast.Import)
+    return [one.name for one in node.names] if is_plain else list(_bindings(node, module).values())
 
 
 def _dotted_names(parts: list[ast.AST], module: _Module) -> set[str]:

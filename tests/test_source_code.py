@@ -85,6 +85,10 @@ CHANGES = {
         ("pipeline/training/__init__.py", '"""\n', '"""\nprint()\n'),
         {"split", "spectrogram", "train", "evaluate"},
     ),
+    "what a module does when it is imported": (
+        ("pipeline/inference/audio.py", "\ndef decode(", "\nprint()\n\n\ndef decode("),
+        {"catalog", "split", "spectrogram", "train", "evaluate", "report"},
+    ),
     "a library": (("requirements.lock", "keras==", "keras==9."), {"train", "evaluate"}),
     "a message": (("pipeline/errors.py", "Run `dvc repro`", "Call `dvc repro`"), set()),
     "a recorded tag": (("pipeline/tracking.py", '"git_commit"', '"commit"'), set()),
