@@ -37,6 +37,7 @@ LOCK: Final = Path("requirements.lock")
 EXEMPT: Final = {
     "pipeline.errors": "says why a stage failed, and a stage that fails has no outputs",
     "pipeline.params": "checks params.yaml and passes it on; its values are dependencies, key by key",
+    "pipeline.source_code": "lists code; the stage that runs it, `code`, depends on every file",
     "pipeline.stage_run": "watches over a running stage",
     "pipeline.tracking": "records runs in MLflow; nothing that it returns is in an output",
 }
@@ -226,6 +227,8 @@ def _dotted_names(parts: list[ast.AST], module: _Module) -> set[str]:
                 found.add(f"{bound[first]}.{rest}".rstrip("."))
             elif first in module.definitions:
                 found.add(f"{module.name}.{first}")
+            elif first == "__name__":  # somebody will look definitions up by this name
+                found.add(module.name)
     return found
 
 

@@ -318,6 +318,7 @@ READ_BESIDES = {
     "dvc.yaml": "which inputs to watch while the stage runs",
     "dvc.lock": "its hash is a tag of the MLflow run",
     "data.dvc": "its hash is a tag of the MLflow run",
+    ".git": "the commit is a tag of the MLflow run",
     "mlruns": "the registry, state beside the graph",
     "data_docs": "pages that Great Expectations renews",
     ".cache": "spectrograms by the content and code that made them",

@@ -89,6 +89,10 @@ CHANGES = {
         ("pipeline/inference/audio.py", "\ndef decode(", "\nprint()\n\n\ndef decode("),
         {"catalog", "split", "spectrogram", "train", "evaluate", "report"},
     ),
+    "a class that another library finds by its module's name": (
+        ("pipeline/quality/suites.py", "class IndexRenderer:\n", "class IndexRenderer:\n    x = 1\n"),
+        {"catalog", "labels"},
+    ),
     "a library": (("requirements.lock", "keras==", "keras==9."), {"train", "evaluate"}),
     "a message": (("pipeline/errors.py", "Run `dvc repro`", "Call `dvc repro`"), set()),
     "a recorded tag": (("pipeline/tracking.py", '"git_commit"', '"commit"'), set()),

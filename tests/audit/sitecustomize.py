@@ -27,7 +27,19 @@ PREFIXES = {  # of the keys of params.yaml, by the class of pipeline.params that
     "EvaluateParams": "evaluate.",
     "PromoteParams": "promote.",
 }
-SECTIONS = {"catalog", "labels", "intake", "spectrogram", "split", "train", "evaluate", "promote"}
+# Accesses on the way to a key.
+SECTIONS = {
+    "catalog",
+    "labels",
+    "intake",
+    "spectrogram",
+    "split",
+    "train",
+    "evaluate",
+    "promote",
+    "train.spec",
+    "train.models",
+}
 
 
 def _start(log: str) -> None:
@@ -57,7 +69,7 @@ class _Watch(MetaPathFinder):
 
     def __init__(self, say) -> None:
         self.say = say
-        builtins._cmg_called = lambda name: say(f"call {name}")
+        builtins._cmg_called = lambda name: None if _is_importing() else say(f"call {name}")
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in ("pipeline", "serving"):
@@ -68,6 +80,16 @@ class _Watch(MetaPathFinder):
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(name, spec.origin)
         return spec
+
+
+def _is_importing() -> bool:
+    """Return whether a function is called for what a module defines, of which perhaps nothing is used."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            return frame.f_globals["__name__"] != "__main__"
+        frame = frame.f_back
+    return False
 
 
 class _Loader(SourceFileLoader):
@@ -93,7 +115,7 @@ def _watch_params(say) -> None:
         if known is None or caller.endswith("pipeline/params.py") or "pydantic" in caller:
             return
         for name in names:
-            if name in type(instance).model_fields and not (known == "" and name in SECTIONS):
+            if name in type(instance).model_fields and f"{known}{name}" not in SECTIONS:
                 say(f"param {known}{name}")
 
     def get(self, name):
