@@ -187,11 +187,8 @@ def _names_bound(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     targets = getattr(node, "targets", [getattr(node, "target", None)]) if hasattr(node, "value") else []
-    return [one.id for target in targets if target for one in ast.walk(target) if _is_stored(one)]
-
-
-def _is_stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    parts = [one for target in targets if target for one in ast.walk(target)]
+    return [one.id for one in parts if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
 
 
 def _bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, str]:
