@@ -13,7 +13,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import files, params, promotion_rule
-from pipeline.errors import CmgError
 from pipeline.inference import logmel
 from pipeline.labelling import inbox
 from pipeline.params import Params
@@ -66,26 +65,23 @@ def moods(settings: Params) -> list[float]:
 
 
 def new_labels(settings: Params) -> list[Any]:
-    """Return what is said of a file of new labels: its size, and the moods of an annotator."""
+    """Return what is said of a file of new labels: its size, its cells, and the moods in it."""
     rows = "".join(f"t{n},Other,ann,2024-03-05T14:00:00Z\n" for n in range(60))
-    content = f"track_id,mood,annotator,labelled_at\n{rows}".encode()
-    try:
-        said = len(inbox._batch(content, 1.0, name="new.csv", settings=settings.intake).rows)
-    except CmgError as error:
-        said = str(error)
+    file = Path("new.csv")
+    file.write_text(f"track_id,mood,annotator,labelled_at\n{rows}")
+    fault = inbox._received_from(file, settings=settings.intake).intake.fault
     checks = with_severity(intake._row_checks(settings.intake), settings.intake.severity)
     batch = [check.expected for check in intake._batch_checks(settings.intake)]
     before = pd.Series([MOODS[0]] * 50 + [MOODS[1]] * 50)
     shift = intake._shift(pd.Series([MOODS[0]] * 35 + [MOODS[1]] * 5), before, settings=settings.intake)
-    return [said, [(check.expected, check.severity) for check in checks], batch, shift]
+    return [fault, [(check.expected, check.severity) for check in checks], batch, shift]
 
 
 def too_large(settings: Params) -> str:
-    try:
-        inbox._batch(None, 101.0, name="new.csv", settings=settings.intake)
-    except CmgError as error:
-        return str(error)
-    return ""
+    """Return what is said of a file of 2 MB."""
+    file = Path("large.csv")
+    file.write_bytes(b"x" * 2_000_000)
+    return inbox._received_from(file, settings=settings.intake).intake.fault
 
 
 def features(settings: Params) -> list[Any]:
@@ -171,7 +167,6 @@ class Knob:
 
 
 SPEC = {"train.augment": "spec"}
-SHIFTED = {"intake.shift_p_value": 0.5, "intake.shift_distance": 0.1}
 KNOBS = {
     "seed": Knob("split train evaluate", 1, parts),
     "tasks": Knob("labels register promote report", ["genre"], pairs),
@@ -187,7 +182,9 @@ KNOBS = {
     "labels.min_labels_per_class": Knob("labels", 9, mood_checks),
     "labels.severity": Knob("labels", {"labels_per_class": "critical"}, mood_checks),
     "intake.max_rows": Knob("", 50, new_labels),
-    "intake.max_megabytes": Knob("", 200, too_large),
+    "intake.max_megabytes": Knob("", 1, too_large),
+    "intake.max_columns": Knob("", 3, new_labels),
+    "intake.max_values": Knob("", 100, new_labels),
     "intake.max_cell": Knob("", 100, new_labels),
     "intake.same_answer_rows": Knob("", 5, new_labels),
     "intake.shift_rows": Knob("", 41, new_labels),
