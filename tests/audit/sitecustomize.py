@@ -57,7 +57,8 @@ def _start(log: str) -> None:
             if isinstance(path, bytes | str | os.PathLike):
                 path = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - a link is not followed
                 writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3 == os.O_WRONLY
-                if path.startswith(root) and not writes:
+                # What is not there is a name relative to a folder that is open, or was only looked for.
+                if path.startswith(root) and not writes and os.path.lexists(path):
                     say(f"{'open' if event == 'open' else 'list'} {path.removeprefix(root)}")
 
     sys.addaudithook(hook)
