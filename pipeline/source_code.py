@@ -263,14 +263,16 @@ def _with_parents(name: str) -> list[str]:
 
 @functools.cache
 def _project_files() -> dict[str, list[str]]:
-    """Return the files that a string may mean: a path, a folder's path, or the name of what is no module."""
+    """Return the files that a string may mean: a path, or the name of a file or folder that is no module."""
     found: dict[str, list[str]] = {}
     for package in PACKAGES:
         for path in sorted(Path(package).rglob("*")):
             if not path.is_file() or "__pycache__" in path.parts:
                 continue
             keys = [path.as_posix(), *(one.as_posix() for one in path.parents if one != Path())]
-            for key in [*keys, *([] if path.suffix == ".py" else [path.name])]:
+            keys += [] if path.suffix == ".py" else [path.name]
+            keys += [] if (path.parent / "__init__.py").exists() else [path.parent.name]
+            for key in keys:
                 found.setdefault(key, []).append(path.as_posix())
     return found
 
@@ -280,10 +282,13 @@ def _files_named_in(parts: list[ast.AST]) -> set[str]:
     known, files = _project_files(), set[str]()
     for text in _texts(parts):
         files.update(known.get(text, ()) or known.get(text.replace(".", "/"), ()))
-    for path in sorted(files):
-        if path.endswith(".j2"):
-            names = re.findall(r'"([^"]+)"', _text(Path(path)))
-            files.update(found for name in names for found in known.get(name, ()))
+    todo = [path for path in files if path.endswith(".j2")]
+    templates = {name: paths for name, paths in known.items() if name.endswith(".j2") and "/" not in name}
+    while todo:
+        text = _text(Path(todo.pop()))
+        included = {path for name, paths in templates.items() if name in text for path in paths} - files
+        files |= included
+        todo += included
     return files
 
 

@@ -80,6 +80,10 @@ CHANGES = {
         ("pipeline/quality/suites.py", "import great_expectations as gx\n", "import keras as gx\n"),
         {"catalog", "labels"},
     ),
+    "a template that another includes": (
+        ("pipeline/templates/style.css.j2", "body", "body, p"),
+        {"catalog", "labels", "report"},
+    ),
     "a template": (("pipeline/templates/report.html.j2", "</html>", "</html>\n"), {"report"}),
     "what a package does when it is imported": (
         ("pipeline/training/__init__.py", '"""\n', '"""\nprint()\n'),
