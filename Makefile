@@ -42,7 +42,7 @@ folder: setup
 
 # The columns that a reader wants: scores, and the parameters that differ. `dvc exp show` alone has every dependency too.
 experiments: setup
-	@$(BIN)/dvc exp show --no-pager --only-changed --drop 'artifacts|data|pipeline|requirements|serving|results|Created'
+	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|Created'
 
 preset: setup
 	$(BIN)/python -m pipeline.presets $(NAME)
