@@ -270,7 +270,7 @@ def _project_files() -> dict[str, list[str]]:
             if not path.is_file() or "__pycache__" in path.parts:
                 continue
             keys = [path.as_posix(), *(one.as_posix() for one in path.parents if one != Path())]
-            keys += [] if path.suffix == ".py" else [path.name]
+            keys += [path.with_suffix("").as_posix()] if path.suffix == ".py" else [path.name]
             keys += [] if (path.parent / "__init__.py").exists() else [path.parent.name]
             for key in keys:
                 found.setdefault(key, []).append(path.as_posix())

@@ -71,7 +71,10 @@ CHANGES = {
         {"train", "evaluate"},
     ),
     "a score": (("pipeline/training/scores.py", "def macro_f1(", "def macro_f1(*, x=0, "), {"evaluate"}),
-    "a protocol's rule": (("pipeline/stages/split.py", "== 0\n", "== 1\n"), {"split"}),
+    "a protocol's rule": (
+        ("pipeline/stages/split.py", "    return part\n", "    return part[::-1]\n"),
+        {"split"},
+    ),
     "a table's reader": (
         ("pipeline/tables/splits.py", '"slice": "Int64"', '"slice": "Int32"'),
         {"train", "evaluate"},
@@ -94,7 +97,7 @@ CHANGES = {
         {"catalog", "split", "spectrogram", "train", "evaluate", "report"},
     ),
     "a class that another library finds by its module's name": (
-        ("pipeline/quality/suites.py", "class IndexRenderer:\n", "class IndexRenderer:\n    x = 1\n"),
+        ("pipeline/quality/data_docs.py", "class IndexRenderer:\n", "class IndexRenderer:\n    x = 1\n"),
         {"catalog", "labels"},
     ),
     "a library": (("requirements.lock", "keras==", "keras==9."), {"train", "evaluate"}),

@@ -50,7 +50,10 @@ def undone(name: str, old: str, new: str) -> None:
 SPLIT, TRACKS = "pipeline/stages/split.py", "artifacts/catalog/tracks.csv"
 MOVED: dict[str, tuple[Callable[[], object], str]] = {
     "a parameter": (lambda: edit("params.yaml", "protocol: artist", "protocol: track"), "of split."),
-    "a definition": (lambda: edit(SPLIT, "== 0\n", "== 1\n"), "of pipeline.stages.split.hold_out."),
+    "a definition": (
+        lambda: edit(SPLIT, "    return part\n", "    return part[::-1]\n"),
+        "of pipeline.stages.split.shuffled.",
+    ),
     "a file": (lambda: Path(TRACKS).write_text("track_id\n1\n"), f"of {TRACKS}."),
     # Undone, it may have been read in between; what was only touched looks the same.
     "a file, and back": (lambda: undone(TRACKS, "track_id", "x"), f"of {TRACKS}."),
@@ -90,11 +93,11 @@ def test_what_the_stage_does_not_read_may_move(project: Path, name: str) -> None
 def test_code_edited_before_the_stage_begins_does_not_run(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    edit(SPLIT, "== 0\n", "== 1\n")
+    edit(SPLIT, "    return part\n", "    return part[::-1]\n")
     with pytest.raises(SystemExit) as caught:
         stage_run.run_stage(lambda: pytest.fail("the stage ran"))
     assert caught.value.code == 2
-    assert "received changes of pipeline.stages.split.hold_out" in capsys.readouterr().err
+    assert "received changes of pipeline.stages.split.shuffled" in capsys.readouterr().err
 
 
 def test_new_and_removed_files_of_a_folder_are_seen(project: Path) -> None:
