@@ -213,10 +213,11 @@ class EvaluateParams(Section):
 
 
 class PromoteParams(Section):
-    """The promotion rule's margin and least number of tracks."""
+    """The promotion rule's margin, least number of tracks, and floor; see ``pipeline.promotion_rule``."""
 
     margin: Annotated[float, Field(ge=0)]
     min_tracks: Positive
+    floor_confidence: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Params(Section):

@@ -32,7 +32,7 @@ TINY = {
         },
     },
     "evaluate": {"bootstrap": 50, "calibration_bins": 5},
-    "promote": {"margin": 0.0, "min_tracks": 2},
+    "promote": {"margin": 0.0, "min_tracks": 2, "floor_confidence": 0.0},
 }
 
 

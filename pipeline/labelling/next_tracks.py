@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +24,8 @@ from pipeline.errors import ParamsError, run_main
 from pipeline.files import write_csv, write_text
 from pipeline.inference import audio, logmel
 from pipeline.labelling.agreement import records
-from pipeline.stages import promote, register, spectrogram
+from pipeline.registry import answers, versions
+from pipeline.stages import spectrogram
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features
 from pipeline.tables.mood_labels import MOOD_LABELS
@@ -168,52 +168,60 @@ def standardise(raw: np.ndarray) -> np.ndarray:
     return (raw - raw.mean(axis=0)) / np.maximum(raw.std(axis=0), _EPSILON)
 
 
-def listen(tracks: pd.DataFrame, network: Any | None, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Describe every track, and ask the champion about some.
+def embed(tracks: pd.DataFrame) -> np.ndarray:
+    """Describe every track by the statistics of its spectrogram.
 
     Parameters
     ----------
     tracks
         Columns ``track_id`` and ``path``.
-    network
-        From `champion`.
-    asked
-        bool (n_tracks,), whom to ask it about.
 
     Returns
     -------
-    embedding : np.ndarray
+    np.ndarray
         float (n_tracks, 2 n_mels), from `statistics`, standardised over the tracks.
-    uncertainty : np.ndarray
-        float (n_tracks,), `entropy` of the track's mean probabilities; NaN for those not asked about.
     """
-    own = spectrogram.spec_of(params.read().spectrogram)
-    spec = network.spec if network else own
-    raw, uncertainty = [], np.full(len(tracks), np.nan)
-    for position, row in enumerate(tracks.itertuples()):  # one at a time: all at once may not fit memory
-        decibels = _features(str(row.track_id), Path(str(row.path)), spec, cached=spec == own)
-        raw.append(statistics(decibels))
-        if network and asked[position]:
-            answer = network.of_features(decibels).mean(axis=0, keepdims=True)
-            uncertainty[position] = entropy(answer)[0]
-    return standardise(np.stack(raw)), uncertainty
+    spec = spectrogram.spec_of(params.read().spectrogram)
+    rows = zip(tracks["track_id"], tracks["path"], strict=True)
+    each = [statistics(_features(track_id, Path(path), spec)) for track_id, path in rows]
+    return standardise(np.stack(each))
 
 
-def _features(track_id: str, path: Path, spec: logmel.LogMel, *, cached: bool) -> np.ndarray:
+def _features(track_id: str, path: Path, spec: logmel.LogMel) -> np.ndarray:
     """Return float16 (n_slices, n_mels, frames) in dB; computed from the audio where the stage has none."""
-    if cached and features_path(track_id).exists():
+    if features_path(track_id).exists():
         return np.array(load_features(track_id))
     return logmel.features(audio.slices(audio.load(path)), spec)
 
 
-def champion() -> Any | None:
-    """Return the `network.Network` of the registry's mood champion; None if there is none."""
-    mlflow = tracking.configure()
-    if promote.champion_of(mlflow.MlflowClient(), _TASK) is None:
-        return None
-    uri = f"models:/{register.model_name(_TASK)}@{tracking.PROMOTED}"
-    with warnings.catch_warnings(record=True):  # MLflow's wish for type hints, which overrides filters
-        return mlflow.pyfunc.load_model(uri).unwrap_python_model().network
+def uncertainties(folder: Path | None, tracks: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
+    """Ask the champion about some tracks, by the code that it ships.
+
+    Parameters
+    ----------
+    folder
+        From `champion`.
+    tracks
+        Column ``path``.
+    asked
+        bool (n_tracks,), which tracks.
+
+    Returns
+    -------
+    np.ndarray
+        float (n_tracks,), `entropy` of a track's probabilities; NaN where it was not asked or has no answer.
+    """
+    uncertain = np.full(len(tracks), np.nan)
+    if folder:
+        answer = answers.predict(folder, [Path(path) for path in tracks.loc[asked, "path"]])
+        uncertain[asked] = entropy(answer.to_numpy())
+    return uncertain
+
+
+def champion() -> Path | None:
+    """Return the folder of the registry's mood champion; None if there is none."""
+    entry = versions.champion_entry(tracking.configure().MlflowClient(), _TASK)
+    return answers.folder_of(versions.model_name(_TASK), str(entry.version)) if entry else None
 
 
 def labels_by_track() -> pd.DataFrame:
@@ -272,8 +280,8 @@ def _completed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _unlabelled(tracks: pd.DataFrame, labelled: np.ndarray, n: int) -> tuple[pd.DataFrame, list[str]]:
     """Return the most wanted tracks without a label, with their scores."""
-    network = champion()
-    embedding, uncertainty = listen(tracks, network, ~labelled)
+    served, embedding = champion(), embed(tracks)
+    uncertainty = uncertainties(served, tracks, ~labelled)
     typical = typicality(embedding)
     worth = np.nan_to_num(uncertainty, nan=1.0) * typical
     chosen, diversity = choose(worth, embedding, labelled, n)
@@ -285,7 +293,7 @@ def _unlabelled(tracks: pd.DataFrame, labelled: np.ndarray, n: int) -> tuple[pd.
     }
     rounded = {name: column.round(_DIGITS) for name, column in scores.items()}
     note = "No mood champion is registered, so uncertainty is unknown: `dvc repro` registers one."
-    return tracks.iloc[chosen].reset_index(drop=True).assign(**rounded), [] if network else [note]
+    return tracks.iloc[chosen].reset_index(drop=True).assign(**rounded), [] if served else [note]
 
 
 def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipeline import files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import kept_labels, library
+from pipeline.sources import kept_labels, library, sample_files
 
 SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 ARTIST_COLUMNS: Final = ("track_id", "artist")
@@ -222,7 +222,9 @@ def _fill(
     index = describe_tracks(copies, artists=artists)
     library.write_index(staging, index)
     genres = index["genre"].nunique()
-    library.write_dataset(staging, name=name, description=f"{len(index)} tracks of {genres} genres")
+    synthetic = sample_files.is_sample(index["sha256"].tolist())
+    description = f"{len(index)} tracks of {genres} genres" + (", a copy of the sample" if synthetic else "")
+    library.write_dataset(staging, name=name, description=description, synthetic=synthetic)
     return index, kept
 
 

@@ -1,124 +1,264 @@
 """Stage ``promote``: the better of each task's best model and the present champion serves.
 
-What comes out depends on the registry, so the decision is written where the registry is (tags of the version,
-a run named "promotion", the alias ``champion``), and for who called the stage in ``mlruns/promotion.json``.
-The stage's DVC out says only what was put to the vote, and by which rule. It lies beside the registry and not
-in DVC's cache, so that the stage runs, and fills the registry, in a clone or where ``mlruns/`` is lost.
-Running it again changes nothing.
+Both answer the same audio, each by the code that it ships: what is measured is what serves. What comes out
+depends on the registry, so the decision is written where the registry is (tags of the version, a run named
+"promotion", the alias ``champion``), and for who called the stage in ``mlruns/promotion.json``. The stage's
+DVC out says only what was put to the vote, and by which rule: without an out, a fresh clone, whose
+``dvc.lock`` knows the stage already, would never promote. Running it again changes nothing.
+
+``python -m pipeline.stages.promote --confirm TASK`` promotes what the rule leaves to a person.
 """
 
 from __future__ import annotations
 
+import argparse
+import getpass
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
+import pandas as pd
 
 from pipeline import params, promotion_rule, tracking
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ParamsError, UnavailableError
 from pipeline.files import read_json, write_json
-from pipeline.promotion_rule import Candidate, Champion, Comparison, Decision
+from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Terms, Version
+from pipeline.registry import answers, lease, seen, versions
+from pipeline.registry import candidates as workspace
+from pipeline.registry.versions import champion_entry, facts_of, model_name
 from pipeline.stage_run import run_stage
-from pipeline.stages import register
-from pipeline.stages.register import model_name
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
-from pipeline.training import scores
+from pipeline.taxonomy import TASKS
 
 VOTE: Final = Path("mlruns/promotion_vote.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
-_ALIAS: Final = tracking.PROMOTED
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
+_TRIES: Final = 5
 
 
-def champion_of(client: Any, task: str) -> tuple[Champion, dict[str, Any]] | None:
-    """Return the champion and its card; None if there is none."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    version = _champion_version(client, task)
-    if version is None:
-        return None
-    uri = f"models:/{model_name(task)}@{_ALIAS}"
-    try:
-        card = read_json(next(Path(mlflow.artifacts.download_artifacts(uri)).glob("artifacts/*.json")))
-    except (MlflowException, OSError, StopIteration) as error:
-        raise DataError(
-            f"{uri}: expected the champion's files, received {type(error).__name__}: {error}. "
-            "Bring them back, or move mlruns/ away: `make registry` fills a new one."
-        ) from None
-    champion = Champion(
-        version=str(version.version),
-        weights_sha256=card["weights_sha256"],
-        synthetic=card["dataset"]["synthetic"],
-        classes=tuple(card["classes"]),
-    )
-    return champion, card
+class _MovedError(Exception):
+    """The alias was set by somebody who holds no lease: compare anew."""
 
 
-def _champion_version(client: Any, task: str) -> Any:
-    """Return the registry's entry of the champion; None if there is none."""
-    from mlflow.exceptions import MlflowException
+@dataclass
+class Stand:
+    """What a task's registry holds now, and a candidate's test tracks; files and answers are read once."""
 
-    try:
-        return client.get_model_version_by_alias(model_name(task), _ALIAS)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+    client: Any
+    task: str
+    folders: dict[str, Path] = field(default_factory=dict)
+    answered: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def card(self, number: str) -> dict[str, Any]:
+        """Return the card that a version ships."""
+        if number not in self.folders:
+            self.folders[number] = answers.folder_of(model_name(self.task), number)
+        return answers.card_of(self.folders[number])
+
+    def version(self, number: str) -> Version:
+        """Return what the rule must know of a version."""
+        return promotion_rule.version_of(number, self.card(number))
+
+    def champion(self) -> Version | None:
+        """Return the version that serves."""
+        entry = champion_entry(self.client, self.task)
+        return None if entry is None else self.version(str(entry.version))
+
+    def history(self) -> list[Version]:
+        """Return the versions promoted before, latest first, but for those whose files are gone."""
+        found = []
+        for entry in versions.promoted_entries(self.client, self.task):
+            try:
+                found.append(self.version(str(entry.version)))
+            except DataError as error:
+                print(f"{model_name(self.task)}: version {entry.version} is left out of the history: {error}")
+        return found
+
+    def predicted(self, number: str, tracks: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
+        """Return the most probable of ``classes`` by track id; blank where the version refuses the file."""
+        if number not in self.answered:
+            self.card(number)
+            table = answers.predict(self.folders[number], [Path(path) for path in tracks["path"]])
+            self.answered[number] = table.set_index(tracks["track_id"].to_numpy())
+        table = self.answered[number].loc[tracks["track_id"], list(classes)]
+        known = table.notna().all(axis=1)
+        return table.fillna(0.0).idxmax(axis=1).where(known, "")
 
 
-def compare(task: str, candidate: Candidate, champion_card: dict[str, Any]) -> Comparison:
-    """Score both on the test tracks that the champion has not seen either."""
-    import mlflow
-    import pandas as pd
-
+def test_tracks(task: str, model: str) -> pd.DataFrame:
+    """Return a candidate's test tracks: the catalogue's columns and ``label``."""
     text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
-    predictions = predictions_path(task, candidate.model)
-    table = pd.read_csv(predictions, dtype=text, keep_default_na=False)
-    unseen = table[(table["part"] == "test") & ~table["track_id"].isin(champion_card["seen_tracks"])]
-    if unseen.empty:
-        return Comparison(0, float("nan"), float("nan"))
-    paths = read_tracks().set_index("track_id")["path"]
-    audio_of = pd.DataFrame({"audio": [Path(paths[track]).read_bytes() for track in unseen["track_id"]]})
-    champion = mlflow.pyfunc.load_model(f"models:/{model_name(task)}@{_ALIAS}")
-    truth = np.array([candidate.classes.index(name) for name in unseen["label"]])
-    own = unseen[[f"p_{name}" for name in candidate.classes]].to_numpy(float)
-    other = champion.predict(audio_of)[list(candidate.classes)].to_numpy(float)
-    return Comparison(len(unseen), scores.macro_f1(truth, own), scores.macro_f1(truth, other))
+    table = pd.read_csv(predictions_path(task, model), dtype=text, keep_default_na=False)
+    test = table.loc[table["part"] == "test", ["track_id", "label"]]
+    return test.merge(read_tracks(), on="track_id", how="left", validate="one_to_one")
+
+
+def new_to_both(
+    tracks: pd.DataFrame, candidate: Version, rival: Version, card: dict[str, Any]
+) -> pd.DataFrame:
+    """Return those test tracks that a rival has not seen either, of the classes that both know."""
+    catalogue = read_tracks()
+    seen_ids = set(catalogue.loc[seen.is_seen(catalogue, card), "track_id"])
+    common = candidate.classes & rival.classes
+    if len(common) < 2:
+        return tracks.iloc[:0]
+    return tracks[~tracks["track_id"].isin(seen_ids) & tracks["label"].isin(common)]
+
+
+def macro_f1(label: pd.Series, predicted: pd.Series) -> float:
+    """Return the mean F1 over the classes that occur in ``label``."""
+    from sklearn.metrics import f1_score
+
+    classes = sorted(set(label))
+    return float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0))
+
+
+def compare(stand: Stand, tracks: pd.DataFrame, candidate: Version, rival: Version) -> Comparison:
+    """Let both answer the tracks new to both; of their probabilities, those of common classes count."""
+    new = new_to_both(tracks, candidate, rival, stand.card(rival.number))
+    if new.empty:
+        return Comparison(rival, 0, float("nan"), float("nan"))
+    classes = sorted(candidate.classes & rival.classes)
+    label = new["label"].to_numpy()
+    stand.predicted(candidate.number, tracks, classes)  # all of them at once: the floor needs them too
+    own, other = (
+        macro_f1(label, stand.predicted(v.number, new, classes).to_numpy()) for v in (candidate, rival)
+    )
+    return Comparison(rival, len(new), own, other)
+
+
+def floor_of(stand: Stand, tracks: pd.DataFrame, candidate: Version) -> Floor:
+    """Let a candidate answer its test tracks, by the code that it ships."""
+    if tracks.empty:
+        return Floor(0, 0, 0)
+    predicted = stand.predicted(candidate.number, tracks, sorted(candidate.classes)).to_numpy()
+    right = int((predicted == tracks["label"].to_numpy()).sum())
+    return Floor(len(tracks), right, int(tracks["label"].value_counts().max()))
+
+
+def decide(stand: Stand, model: str, number: str | None, champion: Version | None, terms: Terms) -> Decision:
+    """Apply the rule to a registered candidate; measure what it asks for.
+
+    Parameters
+    ----------
+    stand
+        The task's registry.
+    model, number
+        The candidate's name in the workspace, and its version; None: there is no candidate.
+    champion, terms
+        As for `pipeline.promotion_rule`.
+    """
+    candidate = stand.version(number) if number else None
+    history = [] if _is_enough(candidate, champion) else stand.history()
+    early = promotion_rule.without_comparison(candidate, champion, history)
+    if early or candidate is None:
+        return early or Decision(False, "there is no candidate")
+    tracks = test_tracks(stand.task, model)
+
+    def n_common(rival: Version) -> int:
+        return len(new_to_both(tracks, candidate, rival, stand.card(rival.number)))
+
+    rivals = promotion_rule.rivals(candidate, champion, history, n_common, terms.min_tracks)
+    if isinstance(rivals, Decision):
+        return rivals
+    comparisons = [compare(stand, tracks, candidate, rival) for rival in rivals]
+    floor = None
+    if promotion_rule.needs_floor(candidate, champion, terms):
+        floor = floor_of(stand, tracks, candidate)
+    return promotion_rule.decide(candidate, champion, comparisons, floor, terms)
+
+
+def _is_enough(candidate: Version | None, champion: Version | None) -> bool:
+    """Return whether the champion alone decides; else files of all versions promoted before are fetched."""
+    if candidate is None or champion is None or candidate.synthetic or champion.synthetic:
+        return False
+    return candidate.classes == champion.classes
 
 
 def promote(task: str, candidate: Candidate | None, settings: params.PromoteParams) -> dict[str, Any]:
-    """Decide on one task's candidate, move the alias, and log the decision.
+    """Decide on one task's candidate, move the alias, and log the decision; one process at a time.
 
     Returns
     -------
     dict
         ``promoted``, ``reason``, the ``candidate``'s version, the ``champion`` that now serves and the one
         ``before`` (version, model and test metrics each; None where there is none).
+
+    Raises
+    ------
+    UnavailableError
+        Somebody else kept moving the alias, or held the lease for too long.
     """
     client = tracking.configure().MlflowClient()
-    known = champion_of(client, task)
-    champion, card = known if known else (None, {})
-    before = facts_of(client, task, champion.version) if champion else None
-    if champion and candidate and champion.weights_sha256 == candidate.weights_sha256:
-        earlier = _decided_before(client, task, champion.version)
+    for _ in range(_TRIES):
+        try:
+            with lease.hold(client, model_name(task)) as held:
+                return _promote(Stand(client, task), candidate, Terms(**settings.model_dump()), held)
+        except (_MovedError, lease.LeaseLostError) as error:
+            print(f"{model_name(task)}: {type(error).__name__}, so the comparison starts over")
+    raise UnavailableError(
+        f"{model_name(task)}: expected the champion to stay while a candidate is compared with it, received "
+        f"another {_TRIES} times. Try again later."
+    )
+
+
+def _promote(stand: Stand, candidate: Candidate | None, terms: Terms, held: lease.Lease) -> dict[str, Any]:
+    client, task, champion = stand.client, stand.task, stand.champion()
+    before = facts_of(client, task, champion.number) if champion else None
+    number = workspace.ensure_version(client, task, candidate) if candidate else None
+    if champion and number == champion.number:
+        earlier = _decided_before(client, task, champion.number)
         if earlier:
             return earlier
-    decision = decide(task, candidate, champion, card, settings)
-    version = register.ensure_version(client, task, candidate) if candidate else None
-    if version and not (champion and champion.version == version):
-        _log_decision(client, task, version, decision, champion)  # first: a kill between must not lose it
-    if version and decision.promote:
-        client.set_registered_model_alias(model_name(task), _ALIAS, version)
+    decision = decide(stand, candidate.model if candidate else "", number, champion, terms)
+    if number and not (champion and champion.number == number):
+        _carry_out(client, task, number, decision, champion, held)
+    return _outcome(client, task, number, decision, before)
+
+
+def _outcome(
+    client: Any, task: str, number: str | None, decision: Decision, before: dict[str, Any] | None
+) -> dict[str, Any]:
+    own = facts_of(client, task, number) if number else None
     return {
         "promoted": decision.promote,
         "reason": decision.reason,
-        "candidate": facts_of(client, task, version) if version else None,
-        "champion": facts_of(client, task, version) if version and decision.promote else before,
+        "candidate": own,
+        "champion": own if decision.promote else before,
         "before": before,
     }
+
+
+def _carry_out(
+    client: Any, task: str, number: str, decision: Decision, champion: Version | None, held: lease.Lease
+) -> None:
+    """Log a decision, and move the alias if it says so and nobody has moved it meanwhile.
+
+    Raises
+    ------
+    _MovedError, lease.LeaseLostError
+        Somebody has.
+    """
+    if not decision.promote:
+        _log_decision(client, task, number, decision, champion)
+        return
+    _check_unmoved(client, task, champion, held)
+    _log_decision(client, task, number, decision, champion)  # first: a kill between must not lose it
+    _check_unmoved(client, task, champion, held)
+    client.set_registered_model_alias(model_name(task), tracking.PROMOTED, number)
+    now = datetime.now(UTC).isoformat()
+    client.set_model_version_tag(model_name(task), number, versions.PROMOTED_AT, now)
+
+
+def _check_unmoved(client: Any, task: str, champion: Version | None, held: lease.Lease) -> None:
+    held.check()
+    entry = champion_entry(client, task)
+    if (None if entry is None else str(entry.version)) != (champion.number if champion else None):
+        raise _MovedError(model_name(task))
 
 
 def _decided_before(client: Any, task: str, version: str) -> dict[str, Any] | None:
@@ -147,57 +287,22 @@ def serving(task: str) -> dict[str, Any] | None:
     """
     client = tracking.configure().MlflowClient()
     with tracking.reachable():
-        version = _champion_version(client, task)
-        return None if version is None else facts_of(client, task, str(version.version))
-
-
-def decide(
-    task: str,
-    candidate: Candidate | None,
-    champion: Champion | None,
-    card: dict[str, Any],
-    settings: params.PromoteParams,
-) -> Decision:
-    """Compare where a comparison is needed, and apply the rule."""
-    comparison = None
-    if candidate and promotion_rule.needs_comparison(candidate, champion):
-        comparison = compare(task, candidate, card)
-    return promotion_rule.decide(
-        candidate, champion, comparison, margin=settings.margin, min_tracks=settings.min_tracks
-    )
-
-
-def facts_of(client: Any, task: str, version: str) -> dict[str, Any]:
-    """Return a version's number, model, protocol and test metrics at track level."""
-    found = client.get_model_version(model_name(task), version)
-    shown = {
-        name.removeprefix("test.track."): float(value)
-        for name, value in found.tags.items()
-        if name.startswith("test.track.")
-    }
-    return {
-        "version": str(found.version),
-        "model": found.tags.get("model", ""),
-        "protocol": found.tags.get("protocol", ""),
-        "run_id": found.run_id,
-        "metrics": shown,
-    }
+        entry = champion_entry(client, task)
+        return None if entry is None else facts_of(client, task, str(entry.version))
 
 
 def sentence(outcome: dict[str, Any]) -> str:
     """Return the decision in words."""
     if outcome["promoted"]:
         return f"promoted version {outcome['candidate']['version']}: {outcome['reason']}"
-    return f"kept champion, because {outcome['reason']}"
+    return f"{'kept champion' if outcome['champion'] else 'not promoted'}, because {outcome['reason']}"
 
 
-def _log_decision(
-    client: Any, task: str, version: str, decision: Decision, champion: Champion | None
-) -> None:
+def _log_decision(client: Any, task: str, version: str, decision: Decision, champion: Version | None) -> None:
     tags = {
         "decision": "promoted" if decision.promote else "kept champion",
         "reason": decision.reason,
-        "champion_before": champion.version if champion else _NONE,
+        "champion_before": champion.number if champion else _NONE,
         "decided_by": os.environ.get(tracking.RETRAIN, ""),
     }
     for key, value in tags.items():
@@ -206,12 +311,58 @@ def _log_decision(
         pass
 
 
-def main() -> None:
+def confirm(task: str, number: str | None, candidate: Candidate | None, *, why: str) -> dict[str, Any]:
+    """Promote a version because a person says so; who, when and why go into its tags and a run.
+
+    Parameters
+    ----------
+    task
+        Whose champion.
+    number
+        The version; None: the one that ``candidate`` is.
+    candidate
+        From `candidates.best_of`; None: there is none.
+    why
+        The person's reason.
+
+    Raises
+    ------
+    ParamsError
+        There is no such version, and no candidate.
+    """
+    client = tracking.configure().MlflowClient()
+    with lease.hold(client, model_name(task)) as held:
+        stand = Stand(client, task)
+        entry = champion_entry(client, task)  # its files may be gone: that is no reason to keep it
+        if number is None and candidate:
+            number = workspace.ensure_version(client, task, candidate)
+        if number is None:
+            raise ParamsError(f"{model_name(task)}: expected --version, as there is no candidate. Name one.")
+        _check_exists(client, task, number)
+        stand.card(number)  # what cannot be loaded must not serve
+        before = None if entry is None else facts_of(client, task, str(entry.version))
+        decision = Decision(True, f"confirmed by {getpass.getuser()}: {why}")
+        champion = None if before is None else Version(before["version"], "", False, frozenset())
+        _carry_out(client, task, number, decision, champion, held)
+        return _outcome(client, task, number, decision, before)
+
+
+def _check_exists(client: Any, task: str, number: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_model_version(model_name(task), number)
+    except MlflowException as error:
+        raise ParamsError(
+            f"--version: expected a version of {model_name(task)}, received {number}: {error.message}"
+        ) from None
+
+
+def _decide_all(settings: params.Params) -> None:
     """Decide on every task's champion."""
-    settings = params.read()
     vote = {}
     for task in settings.tasks:
-        candidate = register.best_of(task, list(settings.models))
+        candidate = workspace.best_of(task, list(settings.models))
         if tracking.is_temporary_checkout():
             print(
                 f"{model_name(task)}: an experiment promotes nothing; `dvc exp apply`, then `dvc repro` does"
@@ -219,10 +370,31 @@ def main() -> None:
         else:
             with tracking.reachable():
                 outcome = promote(task, candidate, settings.promote)
-            write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
-            print(f"{model_name(task)}: {sentence(outcome)}")
+            _tell(task, outcome)
         vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
     write_json(VOTE, vote)
+
+
+def _tell(task: str, outcome: dict[str, Any]) -> None:
+    write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
+    print(f"{model_name(task)}: {sentence(outcome)}")
+    if promotion_rule.CONFIRM in outcome["reason"] and not outcome["promoted"]:
+        print(f"to promote it all the same: python -m pipeline.stages.promote --confirm {task} --reason WHY")
+
+
+def main() -> None:
+    """Decide on every task's champion; or promote what a person confirms."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.stages.promote", description=main.__doc__)
+    parser.add_argument("--confirm", choices=TASKS, metavar="TASK", help="promote this task's candidate")
+    parser.add_argument("--version", help="of the registered model (default: what the workspace has trained)")
+    parser.add_argument("--reason", default="no reason given", help="why; it is logged")
+    args, settings = parser.parse_args(), params.read()
+    if not args.confirm:
+        _decide_all(settings)
+        return
+    with tracking.reachable():
+        candidate = None if args.version else workspace.best_of(args.confirm, list(settings.models))
+        _tell(args.confirm, confirm(args.confirm, args.version, candidate, why=args.reason))
 
 
 if __name__ == "__main__":

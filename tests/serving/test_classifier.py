@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from types import SimpleNamespace
 
@@ -9,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from mlflow.exceptions import MlflowException
 
 from pipeline import files
-from pipeline.errors import DataError
 from pipeline.inference import audio, logmel
 from pipeline.inference.normalise import Normaliser
 from pipeline.training import backend, models
@@ -67,7 +68,26 @@ def test_track_is_the_mean_of_its_slices_and_does_not_depend_on_batch_mates(serv
         np.testing.assert_array_equal(alone.iloc[0], together.iloc[row])
 
 
-@pytest.mark.parametrize("content", [b"", b"no audio", encoded(1)[:30]])
-def test_what_is_no_audio_is_refused(served: SimpleNamespace, content: bytes) -> None:
-    with pytest.raises(DataError, match="expected audio"):
-        served.classifier.predict(None, pd.DataFrame({"audio": [content]}))
+@pytest.mark.parametrize("content", [b"", b"no audio", encoded(1)[:30], "no base64", 3.5])
+def test_rows_without_audio_are_named_and_no_others(served: SimpleNamespace, content: object) -> None:
+    table = pd.DataFrame({"audio": [encoded(1), content, encoded(1), content]})
+    with pytest.raises(MlflowException, match=r"^row 1: expected .*; row 3: expected ") as caught:
+        served.classifier.predict(None, table)
+    assert caught.value.get_http_status_code() == 400
+    assert "row 0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", [str, bytes, np.bytes_])
+def test_base64_is_audio_too(served: SimpleNamespace, cell: type) -> None:
+    text = base64.b64encode(encoded(2))
+    value = text.decode() if cell is str else cell(text)
+    answer = served.classifier.predict(None, pd.DataFrame({"audio": [value]}))
+    wanted = served.classifier.predict(None, pd.DataFrame({"audio": [encoded(2)]}))
+    np.testing.assert_array_equal(answer, wanted)
+
+
+@pytest.mark.parametrize("per_slice", [False, True])
+def test_no_rows_give_no_rows(served: SimpleNamespace, per_slice: bool) -> None:
+    answer = served.classifier.predict(None, pd.DataFrame({"audio": []}), {"per_slice": per_slice})
+    assert answer.empty
+    assert list(answer.columns)[-3:] == CLASSES

@@ -12,6 +12,7 @@ from pipeline import params, promotion_rule
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_array, write_csv, write_json, write_text
 from pipeline.quality.findings import Finding
+from pipeline.registry import candidates
 from pipeline.reporting import record_results
 from pipeline.sources import library
 from pipeline.stages import evaluate, labels, register, report
@@ -121,7 +122,7 @@ def write_project():
     for task in settings.tasks:
         for model, skill in (("lenet5", 0.9), ("cnn64", 0.0)):
             write_model(task, model, skill, settings)
-        ranked = register.candidates(task, list(settings.models))
+        ranked = candidates.candidates(task, list(settings.models))
         register.record(task, ranked, promotion_rule.best(ranked))
 
 
@@ -262,7 +263,7 @@ def test_moods_have_their_agreement(page):
 def test_unlisted_tasks_and_models_do_not_count(project):
     write_text(Path("own.yaml"), "{tasks: [genre], models: [cnn64]}")
     params.apply_overlay(Path("own.yaml"))
-    register.record("genre", register.candidates("genre", ["cnn64"]), None)
+    register.record("genre", candidates.candidates("genre", ["cnn64"]), None)
     said = text_of(rendered().split("<h3>The project report")[0])
     assert "LeNet-5 is right" not in said
     assert "CNN-64 is right" in said

@@ -1,0 +1,186 @@
+"""One promotion at a time: real processes on SQLite and PostgreSQL, holders that die or are silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline import tracking
+from pipeline.errors import UnavailableError
+from pipeline.registry import candidates, lease
+from pipeline.registry.versions import champion_entry, model_name
+from tests.conftest import ROOT
+from tests.flows import postgres
+from tests.registry import tiny
+
+# Promotes the workspace's candidate once the other process is as far; prints the decision.
+PROMOTE = """
+import json, sys, time
+from pathlib import Path
+from pipeline import params
+from pipeline.registry import candidates
+from pipeline.stages import promote
+name = sys.argv[1]
+candidate = candidates.best_of("genre", [name])
+terms = params.PromoteParams(margin=0.0, min_tracks=10, floor_confidence=0.0)
+Path(f"ready-{name}").touch()
+while len(list(Path().glob("ready-*"))) < 2:
+    time.sleep(0.01)
+print(json.dumps(promote.promote("genre", candidate, terms)))
+"""
+# Registers the workspace's candidate as soon as the other process is as far.
+REGISTER = """
+import sys, time
+from pathlib import Path
+import pytest
+from tests.registry import tiny
+from pipeline.stages import register
+tiny.no_keras(pytest.MonkeyPatch())
+Path(f"ready-{sys.argv[1]}").touch()
+while len(list(Path().glob("ready-*"))) < 2:
+    time.sleep(0.01)
+print(register.register("genre", ["cnn64"]))
+"""
+HOLD = """
+import time
+from pipeline import tracking
+from pipeline.registry import candidates, lease
+with lease.hold(tracking.configure().MlflowClient(), "genre-classifier"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+needs_postgres = pytest.mark.skipif(
+    postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def shared(
+    request: pytest.FixtureRequest, tracks: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> pd.DataFrame:
+    """Work with fifteen tracks and an empty store of either kind."""
+    if request.param == "postgresql":
+        server = request.getfixturevalue("database")
+        name = f"lease{abs(hash(request.node.name))}"
+        server.run(f"create database {name}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+    return tracks
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def printed(script: str, *arguments: str) -> list[str]:
+    """Start a process for each argument, all at once; return what each printed."""
+    processes = [start(script, one) for one in arguments]
+    out = []
+    try:
+        for process in processes:
+            said, errors = process.communicate(timeout=500)
+            assert process.returncode == 0, errors
+            out.append(said)
+    finally:
+        for process in processes:
+            process.kill()
+    return out
+
+
+def client() -> Any:
+    return tracking.configure().MlflowClient()
+
+
+@pytest.mark.slow
+def test_of_two_promotions_at_once_the_better_model_serves_and_each_is_registered_once(
+    shared: pd.DataFrame,
+) -> None:
+    """Without a lease both compare with what served before, and whoever is later wins."""
+    tiny.run(tiny.put_model(shared, skilled=False), floor_confidence=0.0)
+    half = tiny.CENTRES["metal"], tiny.CENTRES["blues"], tiny.CENTRES["pop"]  # a third is right
+    tiny.put_model(shared, "lenet5", centres=list(half), weights_sha256="half")
+    tiny.put_model(shared, "cnn64")
+    for name in ("lenet5", "cnn64"):
+        with lease.hold(client(), model_name("genre")):
+            candidates.ensure_version(client(), "genre", candidates.candidates("genre", [name])[0])
+    poorer, better = (tiny.outcome_of(said) for said in printed(PROMOTE, "lenet5", "cnn64"))
+    assert better["promoted"]
+    assert str(champion_entry(client(), "genre").version) == better["candidate"]["version"]
+    assert poorer["before"]["version"] != better["before"]["version"], "one of them compared with the other"
+    found = client().search_model_versions(f"name = '{model_name('genre')}'")
+    assert len(found) == 3
+    assert not client().search_registered_models("name LIKE '%-lease'")
+
+
+@pytest.mark.slow
+def test_two_that_register_the_same_model_make_one_version(shared: pd.DataFrame) -> None:
+    tiny.put_model(shared, "cnn64")
+    client()
+    assert all("cnn64 is version 1" in said for said in printed(REGISTER, "one", "two"))
+    assert len(client().search_model_versions(f"name = '{model_name('genre')}'")) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_holder_is_known_to_be_dead_at_once(shared: pd.DataFrame) -> None:
+    client()
+    process = start(HOLD)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    began = time.monotonic()
+    with lease.hold(client(), model_name("genre")) as held:
+        held.check()
+    assert time.monotonic() - began < lease.STALE / 4
+
+
+def put_lease(owner: str) -> None:
+    client().create_registered_model("genre-classifier-lease", tags={"owner": owner, "renewed": "0"})
+
+
+def test_a_holder_elsewhere_that_is_silent_is_taken_for_dead(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "STALE", 1.0)
+    put_lease("elsewhere|1|1.00|x")
+    with lease.hold(client(), "genre-classifier") as held:
+        held.check()
+
+
+def test_a_holder_that_renews_is_waited_for(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.05)
+    monkeypatch.setattr(lease, "STALE", 2.0)
+    monkeypatch.setattr(lease, "PATIENCE", 4.0)
+    late = pytest.raises(UnavailableError, match="expected the lease within 4 s")
+    with lease.hold(client(), "genre-classifier"), late, lease.hold(client(), "genre-classifier"):
+        pass
+    with lease.hold(client(), "genre-classifier"):
+        pass
+
+
+def test_whoever_lost_the_lease_learns_of_it_and_leaves_the_new_holders_alone(empty: Path) -> None:
+    with lease.hold(client(), "genre-classifier") as held:
+        client().delete_registered_model(held.name)
+        put_lease("elsewhere|1|1.00|x")
+        with pytest.raises(lease.LeaseLostError):
+            held.check()
+    assert client().get_registered_model("genre-classifier-lease").tags["owner"] == "elsewhere|1|1.00|x"

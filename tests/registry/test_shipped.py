@@ -1,0 +1,180 @@
+"""A version answers the same bits wherever it is loaded, and is known by all that it ships."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline import tracking
+from pipeline.registry import answers, candidates, shipped
+from pipeline.registry.versions import model_name
+from tests.conftest import ROOT
+from tests.registry import tiny
+
+CHANGE = ("power *= 10.0", "power *= 10.0\n    power += 3.0")  # 3 dB more, in logmel.py
+
+# Loads versions in the order given and prints their answers to one file as exact hexadecimal numbers.
+LOAD = """
+import json, sys
+import pandas as pd
+from pipeline.inference import logmel, network  # a process that has the workspace's code already
+from pipeline import tracking
+mlflow = tracking.configure()
+content = open(sys.argv[1], "rb").read()
+out = {}
+for number in sys.argv[2:]:
+    model = mlflow.pyfunc.load_model(f"models:/genre-classifier/{number}")
+    answer = model.predict(pd.DataFrame({"audio": [content]}))
+    out[number] = [float(value).hex() for value in answer.iloc[0]]
+out["workspace"] = float(logmel.logmel(logmel.np.ones(220598, "float32"), logmel.LogMel()).max()).hex()
+print(json.dumps(out))
+"""
+
+
+def answers_in(checkout: Path, file: Path, *versions: str) -> dict[str, Any]:
+    """Load versions in a process of a checkout."""
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"}
+    environment = os.environ | store | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(file.resolve()), *versions],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return tiny.outcome_of(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_version_answers_the_same_bits_on_later_code_and_beside_another_version(
+    tracks: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the workspace's code 3 dB louder; in both orders; by MLflow's server as well."""
+    tracking.configure()
+    file = next(Path("data").rglob("pop*.wav"))
+    tiny.run(tiny.put_model(tracks))
+    sources = shipped.sources()
+    assert CHANGE[0] in sources["logmel.py"]
+    louder = sources | {"logmel.py": sources["logmel.py"].replace(*CHANGE)}
+    with monkeypatch.context() as patch:
+        patch.setattr(shipped, "sources", lambda: louder)
+        tiny.run(tiny.put_model(tracks))
+    changed = tmp_path / "changed"
+    tiny.copy_project(ROOT, changed)
+    (changed / "pipeline/inference/logmel.py").write_text(louder["logmel.py"])
+    here = answers_in(ROOT, file, "1", "2")
+    there = answers_in(changed, file, "2", "1")
+    assert here["workspace"] != there["workspace"], "the other checkout does run other code"
+    assert here["1"] == there["1"]
+    assert here["2"] == there["2"]
+    assert here["1"] != here["2"]
+    assert served(file, "1") == here["1"]
+
+
+def served(file: Path, version: str) -> list[str]:
+    """Return what the scoring server of ``mlflow models serve`` answers."""
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    model = mlflow.pyfunc.load_model(f"models:/{model_name('genre')}/{version}")
+    body = {"inputs": {"audio": [base64.b64encode(file.read_bytes()).decode()]}}
+    answer = TestClient(scoring_server.init(model)).post("/invocations", json=body)
+    assert answer.status_code == 200, answer.text
+    return [float(value).hex() for value in json.loads(answer.text)["predictions"][0].values()]
+
+
+def test_a_version_ships_few_files_and_nothing_of_the_workspace_by_name(tracks: pd.DataFrame) -> None:
+    tiny.run(tiny.put_model(tracks))
+    folder = answers.folder_of(model_name("genre"), "1")
+    code = list(folder.rglob("*.py"))
+    assert len(code) <= 8
+    assert (folder / "classifier.py") in code
+    for path in code:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                assert str(node.module).split(".")[0] not in ("pipeline", "serving", "flows", "cmg")
+
+
+def test_every_package_that_shipped_code_imports_is_pinned() -> None:
+    texts = [*shipped.sources().values(), shipped.CLASSIFIER.read_text()]
+    found = set()
+    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).split(".")[0])
+    assert found - set(sys.stdlib_module_names) - {"pipeline"} <= set(shipped.REQUIREMENTS)
+
+
+@pytest.mark.parametrize(
+    ("what", "same"),
+    [("comment", True), ("docstring", True), ("code", False), ("card", False), ("requirements", False)],
+)
+def test_identity_is_all_that_is_shipped_but_for_comments(
+    monkeypatch: pytest.MonkeyPatch, what: str, same: bool
+) -> None:
+    card = {"weights_sha256": "abc", "classes": ["a"]}
+    sources = shipped.sources()
+    text = sources["audio.py"]
+    changes = {
+        "comment": text.replace("import io\n", "import io  # why\n\n\n"),
+        "docstring": text.replace('"""Decode audio', '"""DECODE audio'),
+        "code": text.replace("1e4", "1e5"),
+    }
+    before = shipped.content_sha256(card)
+    if what in changes:
+        assert changes[what] != text
+        monkeypatch.setattr(shipped, "sources", lambda: sources | {"audio.py": changes[what]})
+    if what == "requirements":
+        monkeypatch.setattr(shipped, "requirements", lambda: ["numpy==99"])
+    after = shipped.content_sha256(card | {"classes": ["b"]} if what == "card" else card)
+    assert (after == before) == same
+
+
+def test_dvc_registers_again_when_what_a_version_ships_has_changed() -> None:
+    from ruamel.yaml import YAML
+
+    deps = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["register"]["deps"])
+    room = {path.relative_to(ROOT).as_posix() for path in shipped.INFERENCE.glob("*.py")}
+    assert room | {"serving/classifier.py", "artifacts/models", "artifacts/catalog/tracks.csv"} <= deps
+
+
+@pytest.mark.slow
+def test_a_version_of_the_first_releases_still_answers_by_its_own_code(
+    tracks: pd.DataFrame, tmp_path: Path
+) -> None:
+    """It ships `pipeline` and `serving` whole, names that are taken here, and knows no content of tracks."""
+    mlflow = tracking.configure()
+    old = tmp_path / "old"
+    tiny.copy_project(ROOT, old)
+    logmel = old / "pipeline/inference/logmel.py"
+    logmel.write_text(logmel.read_text().replace("power *= 10.0", "power *= 10.0\n    power += 40.0"))
+    tiny.graph(old / "model.onnx", [tiny.CENTRES[one] + 40.0 for one in tiny.CLASSES])
+    card = candidates.shipped_card("genre", tiny.put_model(tracks).model)
+    card = {key: value for key, value in card.items() if key != "seen_sha256"}
+    card |= {"weights_sha256": "old", "seen_tracks": list(tracks["track_id"][:3])}
+    candidates.write_json(old / "genre-lenet5.json", card)
+    with tracking.run("genre", "old", {}):
+        uri = mlflow.pyfunc.log_model(
+            name="old",
+            python_model=str(ROOT / "serving/classifier.py"),
+            artifacts={"graph": str(old / "model.onnx"), "card": str(old / "genre-lenet5.json")},
+            code_paths=[str(old / "pipeline"), str(old / "serving")],
+            pip_requirements=shipped.requirements(),
+        ).model_uri
+    mlflow.register_model(uri, model_name("genre"), tags={"decision": "promoted", "weights_sha256": "old"})
+    mlflow.MlflowClient().set_registered_model_alias(model_name("genre"), tracking.PROMOTED, "1")
+    outcome = tiny.run(tiny.put_model(tracks, name="cnn64"))
+    assert "macro-F1 1.000 against 1.000 of version 1 on 12 tracks" in outcome["reason"]
