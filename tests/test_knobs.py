@@ -17,7 +17,7 @@ from pipeline.inference import logmel
 from pipeline.labelling import inbox
 from pipeline.params import Params
 from pipeline.presets import _leaves
-from pipeline.promotion_rule import Candidate, Champion, Comparison
+from pipeline.promotion_rule import Comparison, Floor, Terms, Version
 from pipeline.quality import audio, intake, labels
 from pipeline.quality.suites import with_severity
 from pipeline.stages import labels as label_stage
@@ -144,16 +144,12 @@ def scored(settings: Params) -> dict[str, Any]:
     return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate, seed=settings.seed)
 
 
-def decided(settings: Params) -> list[str]:
-    candidate = Candidate("lenet5", "1", "artist", False, False, ("x", "y"), 0.5)
-    comparison = Comparison(12, 0.52, 0.50)
-    champion = Champion("1", "2", False, ("x", "y"))
+def decided(settings: Params) -> promotion_rule.Decision:
+    candidate, champion = (Version(number, number, False, frozenset("xy")) for number in "21")
+    comparison = Comparison(champion, 12, 0.52, 0.50)
     own = settings.promote
-    return [
-        promotion_rule.decide(
-            candidate, champion, comparison, margin=own.margin, min_tracks=own.min_tracks
-        ).reason
-    ]
+    terms = Terms(own.margin, own.min_tracks, own.floor_confidence)
+    return promotion_rule.decide(candidate, champion, [comparison], Floor(20, 13, 10), terms)
 
 
 @dataclass(frozen=True)
@@ -220,7 +216,8 @@ KNOBS = {
     "evaluate.bootstrap": Knob("evaluate", 7, scored),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
     "promote.margin": Knob("promote", 0.1, decided),
-    "promote.min_tracks": Knob("promote", 13, decided),
+    "promote.min_tracks": Knob("promote", 21, decided),
+    "promote.floor_confidence": Knob("promote", 0.5, decided),
 }
 
 
