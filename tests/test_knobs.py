@@ -144,12 +144,13 @@ def scored(settings: Params) -> dict[str, Any]:
     return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate, seed=settings.seed)
 
 
-def decided(settings: Params) -> promotion_rule.Decision:
+def decided(settings: Params) -> list[Any]:
     candidate, champion = (Version(number, number, False, frozenset("xy")) for number in "21")
     comparison = Comparison(champion, 12, 0.52, 0.50)
     own = settings.promote
     terms = Terms(own.margin, own.min_tracks, own.floor_confidence)
-    return promotion_rule.decide(candidate, champion, [comparison], Floor(20, 13, 10), terms)
+    rivals = promotion_rule.rivals(candidate, champion, [champion], lambda _: 12, own.min_tracks)
+    return [rivals, promotion_rule.decide(candidate, champion, [comparison], Floor(20, 13, 10), terms)]
 
 
 @dataclass(frozen=True)
