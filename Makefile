@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some environments forbid byte code; without it every stage compiles TensorFlow anew, six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup repro gtzan folder preset registry up down status password worker mlflow test test-long test-gpu lint bench lock clean
+.PHONY: setup repro gtzan folder experiments preset registry up down status password worker mlflow test test-long test-gpu lint bench lock clean
 
 setup: .venv/.ready
 
@@ -33,17 +33,21 @@ repro: setup data/dataset.json
 
 gtzan: setup
 	$(BIN)/python -m pipeline.sources.gtzan $(ARCHIVE)
-	$(BIN)/python -m pipeline.params presets/gtzan.yaml
+	$(BIN)/python -m pipeline.presets gtzan
 	@echo "now: dvc repro (or make repro)"
 
 folder: setup
 	@test -n "$(SRC)" || { echo "error: expected make folder SRC=FOLDER [LABELS=moods.csv]" >&2; exit 2; }
 	$(BIN)/python -m pipeline.sources.folder "$(SRC)" $(if $(LABELS),--labels "$(LABELS)")
 
-preset: setup
-	$(BIN)/python -m pipeline.params presets/$(NAME).yaml
+# The columns that a reader wants: scores, and the parameters that differ. `dvc exp show` alone has every dependency too.
+experiments: setup
+	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|Created'
 
-# After `dvc pull` the stages have nothing to do, but a new registry is empty: fill it.
+preset: setup
+	$(BIN)/python -m pipeline.presets $(NAME)
+
+# `dvc repro` fills a registry whose mlruns/ is new; this one also a shared server's that is empty.
 registry: setup
 	$(BIN)/python -m pipeline.stages.register
 	$(BIN)/python -m pipeline.stages.promote

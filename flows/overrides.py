@@ -53,7 +53,7 @@ def overridden(overrides: Mapping[str, Any]) -> Iterator[params.Params]:
     files.write_text(_OWN, params.PARAMS_FILE.read_text(encoding="utf-8"))
     try:
         files.write_json(_OVERLAY, overlay)  # every JSON is YAML
-        params.apply_preset(_OVERLAY)
+        params.apply_overlay(_OVERLAY)
         files.write_text(_OVERRIDDEN, params.PARAMS_FILE.read_text(encoding="utf-8"))
         yield params.read()
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from pipeline.inference.errors import CmgError, DataError
@@ -16,6 +18,7 @@ __all__ = [
     "EXIT_USER_ERROR",
     "CmgError",
     "DataError",
+    "DiskFullError",
     "ParamsError",
     "QualityError",
     "UnavailableError",
@@ -32,6 +35,10 @@ class ParamsError(CmgError):
 
 class QualityError(DataError):
     """A critical data-quality check failed; the message names the rows."""
+
+
+class DiskFullError(CmgError):
+    """A disk has no room for a file; waiting does not mend it."""
 
 
 class UnavailableError(CmgError):
@@ -56,6 +63,10 @@ def run_main(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno == errno.ENOMEM:
             _exit(f"expected enough memory, received: {error.strerror}. Try again later.", EXIT_TRY_LATER)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(Path()).free / 1e6
+            name = error.filename or "a file of this command"
+            _exit(f"{name}: expected room on the disk, received a full one: {free:.0f} MB are free here.")
         _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
     except Exception:
         sys.excepthook = print_masked

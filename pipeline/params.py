@@ -1,11 +1,7 @@
-"""``params.yaml`` as frozen, typed objects; read once, at the edge of every stage.
-
-``python -m pipeline.params PRESET`` writes a preset's values into ``params.yaml`` and keeps its comments.
-"""
+"""``params.yaml`` as frozen, typed objects; read once, at the edge of every stage."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
@@ -14,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import ParamsError, run_main
+from pipeline.errors import ParamsError
 from pipeline.files import replacing
 
 PARAMS_FILE = Path("params.yaml")
@@ -93,8 +89,6 @@ class Section(BaseModel):
 class CatalogParams(Section):
     """Thresholds of the audio checks; see ``pipeline.quality.audio``."""
 
-    sample_rate: Positive
-    channels: Positive
     min_seconds: Annotated[float, Field(gt=0)]
     max_seconds: Annotated[float, Field(gt=0)]
     silence_dbfs: Annotated[float, Field(lt=0)]
@@ -287,10 +281,11 @@ def read(path: Path = PARAMS_FILE) -> Params:
     ParamsError
         The file is not there, is not YAML, or a key is wrong.
     """
-    return parse(_load(path), source=str(path))
+    return parse(load(path), source=str(path))
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """Return what a YAML file of sections holds, unchecked, with its comments."""
     try:
         values = YAML().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -302,45 +297,64 @@ def _load(path: Path) -> Any:
     return values
 
 
-def apply_preset(preset: Path, target: Path = PARAMS_FILE) -> None:
-    """Write the values of ``preset`` over those of ``target``; comments and other keys stay.
+def apply_overlay(changes: Path, target: Path = PARAMS_FILE) -> None:
+    """Write the values of the file ``changes`` over those of ``target``; comments and other keys stay.
 
     Raises
     ------
     ParamsError
         The outcome would not be a valid params file; ``target`` is left as it was.
     """
-    values = _load(target)
-    _overlay(values, _load(preset))
-    parse(values, source=f"{target} with {preset}")
+    values = load(target)
+    overlay(values, load(changes))
+    _write(target, values, source=f"{target} with {changes}")
+
+
+def replace(target: Path, wanted: Mapping[str, Any], *, source: str) -> None:
+    """Write ``wanted`` into ``target`` in place of all that it holds; comments stay.
+
+    Raises
+    ------
+    ParamsError
+        ``wanted``, which ``source`` names, is not valid; ``target`` is left as it was.
+    """
+    values = load(target)
+    _make_equal(values, wanted)
+    _write(target, values, source=source)
+
+
+def _write(target: Path, values: Any, *, source: str) -> None:
+    parse(values, source=source)
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as stream:
         _writer().dump(values, stream)
 
 
 def _writer() -> YAML:
-    """Return a writer that keeps this file's look: lists indented, long comments unwrapped."""
+    """Return a writer that keeps this file's look: lists indented, long comments unwrapped, null said."""
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 200
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     return yaml
 
 
-def _overlay(values: Any, changes: Mapping[str, Any]) -> None:
+def overlay(values: Any, changes: Mapping[str, Any]) -> None:
+    """Put ``changes`` into ``values``, section by section."""
     for key, change in changes.items():
         if isinstance(change, Mapping) and isinstance(values.get(key), Mapping):
-            _overlay(values[key], change)
+            overlay(values[key], change)
         else:
             values[key] = change
 
 
-def main() -> None:
-    """Apply the preset named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description=main.__doc__)
-    parser.add_argument("preset", type=Path, help="a YAML file with some of the keys of params.yaml")
-    preset = parser.parse_args().preset
-    apply_preset(preset)
-    print(f"params.yaml now holds the values of {preset}")
-
-
-if __name__ == "__main__":
-    run_main(main)
+def _make_equal(values: Any, wanted: Mapping[str, Any]) -> None:
+    """Make ``values`` hold what ``wanted`` does and no more, section by section (comments hang on them)."""
+    for key in [key for key in values if key not in wanted]:
+        del values[key]
+    for key, value in wanted.items():
+        if isinstance(value, Mapping) and value and isinstance(values.get(key), Mapping):
+            _make_equal(values[key], value)
+        elif key not in values or values[key] != value:
+            values[key] = value

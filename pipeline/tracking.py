@@ -54,13 +54,14 @@ def configure() -> Any:
     from filelock import FileLock
     from sqlalchemy.exc import SQLAlchemyError
 
-    ROOT.mkdir(exist_ok=True)
+    folder = project_root() / ROOT
+    folder.mkdir(exist_ok=True)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
     mlflow.set_tracking_uri(uri)
     with reachable():
         _check_uri(uri)
     try:
-        with FileLock(ROOT / ".create.lock"), reachable():
+        with FileLock(folder / ".create.lock"), reachable():
             _create_experiments(mlflow)
     except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
         raise CmgError(
@@ -140,12 +141,29 @@ def shown_uri() -> str:
 
 def _local_store() -> str:
     """Return the project's own store; absolute, since MLflow keeps connections by URI."""
-    return f"sqlite:///{(ROOT / 'mlflow.db').resolve().as_posix()}"
+    return f"sqlite:///{(project_root() / ROOT / 'mlflow.db').resolve().as_posix()}"
+
+
+def project_root() -> Path:
+    """Return the project's folder; within a temporary checkout, that of the project which it is of.
+
+    ``dvc exp run --temp`` and queued experiments run in ``.dvc/tmp/exps/…``, which DVC deletes.
+    """
+    here = Path.cwd()
+    for folder in here.parents:
+        if here.relative_to(folder).parts[:3] == (".dvc", "tmp", "exps"):
+            return folder
+    return here
+
+
+def is_temporary_checkout() -> bool:
+    """Return whether this is a checkout that DVC makes for an experiment, and deletes."""
+    return project_root() != Path.cwd()
 
 
 def _create_experiments(mlflow: Any) -> None:
     own = mlflow.get_tracking_uri() == _local_store()
-    location = (ROOT / "artifacts").resolve().as_uri() if own else None
+    location = (project_root() / ROOT / "artifacts").resolve().as_uri() if own else None
     for task in TASKS:
         found = mlflow.get_experiment_by_name(task)
         if found is None:

@@ -21,6 +21,7 @@ import pytest
 import soundfile
 
 from pipeline import files, params
+from tests import watchdog
 
 ROOT = Path(__file__).parents[1]
 RATE = 22_050
@@ -114,6 +115,11 @@ def settings() -> params.Params:
 def values(settings: params.Params) -> dict[str, Any]:
     """Return the committed parameters as a plain mapping, to be changed at will."""
     return settings.model_dump()
+
+
+def pytest_configure() -> None:
+    """Let nothing that tests start outlive them, although they are killed."""
+    watchdog.start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

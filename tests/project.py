@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 
-from pipeline import files
+from pipeline import files, params
 from pipeline.sources import sample
 
 ROOT = Path(__file__).parents[1]
@@ -79,11 +78,10 @@ class Project:
 
     def edit_params(self, changes: dict[str, Any]) -> None:
         """Overlay params.yaml."""
-        preset = self.root / "change.yaml"
-        with preset.open("w") as stream:
-            YAML().dump(changes, stream)
-        self.run(sys.executable, "-m", "pipeline.params", str(preset))
-        preset.unlink()
+        overlay = self.root / "change.yaml"
+        files.write_json(overlay, changes)  # every JSON is YAML
+        params.apply_overlay(overlay, self.root / "params.yaml")
+        overlay.unlink()
 
     def read_json(self, path: str) -> Any:
         """Read a JSON file of the project."""
@@ -132,14 +130,14 @@ def write_tiny_library(
     files.write_csv(folder / "mood_labels.csv", table)
 
 
-def make(target: Path, params: dict[str, Any] | None = None, *, unlabelled: tuple[str, ...] = ()) -> Project:
+def make(target: Path, changes: dict[str, Any] | None = None, *, unlabelled: tuple[str, ...] = ()) -> Project:
     """Make a project with a tiny library, its data versioned, nothing run yet; some tracks without moods."""
     copy_sources(target)
     project = Project(target)
     project.run("git", "init", "--quiet")
     write_tiny_library(target / "data", unlabelled=unlabelled)
     project.dvc("add", "data", "--quiet")
-    project.edit_params(TINY | (params or {}))
+    project.edit_params(TINY | (changes or {}))
     project.run("git", "add", "--all")
     project.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "tiny")
     return project

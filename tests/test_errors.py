@@ -72,3 +72,15 @@ def test_success_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_failed_checks_are_data_errors() -> None:
     assert issubclass(QualityError, DataError)
     assert not issubclass(ParamsError, DataError)
+
+
+def test_a_full_disk_is_for_a_person_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "mlruns/mlflow.db")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: mlruns/mlflow.db: expected room on the disk, received a full one: ")
+    assert "MB are free here" in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline import files
+from pipeline.errors import DiskFullError
 
 
 def names(folder: Path) -> list[str]:
@@ -114,3 +117,29 @@ def test_sha256_of_a_file(tmp_path: Path, size: int) -> None:
     content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "a").write_bytes(content)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_the_file_and_what_is_free(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "deep/table.json"
+    files.write_text(path, "as it was")
+    said = (
+        rf"{path}: expected room on the disk, received a full one: \d+ MB free in {path.parent}\. Free some"
+    )
+    with pytest.raises(DiskFullError, match=said), files.replacing(path):
+        raise OSError(number, "No space left on device")
+    assert path.read_text() == "as it was"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_short_write_on_a_full_disk_is_known_by_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy says "1024 requested and 0 written" and no error number."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(DiskFullError, match="0 MB free"), files.replacing(tmp_path / "a.npy"):
+        raise OSError("1024 requested and 0 written")
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="1024 requested"), files.replacing(tmp_path / "a.npy"):
+        raise OSError("1024 requested and 0 written")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from pipeline import source_code
 from tests import project as projects
 from tests.flows import browser
 from tests.pages import loaded_from_elsewhere
@@ -26,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TASKS = ("genre", "mood")
 MODELS = ("lenet5", "cnn64")
 PAIRS = tuple(f"{task}-{model}" for task in TASKS for model in MODELS)
-ALL = {"catalog", "labels", "spectrogram", "register", "promote", "report"} | {
+ALL = {"code", "catalog", "labels", "spectrogram", "register", "promote", "report"} | {
     *(f"split@{task}" for task in TASKS),
     *(f"{stage}@{pair}" for stage in ("train", "evaluate") for pair in PAIRS),
 }
@@ -41,7 +44,13 @@ def both(pair: str) -> set[str]:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that has run once."""
     project = projects.make(tmp_path_factory.mktemp("done"))
-    assert set(project.repro()) == ALL
+    audit = tmp_path_factory.mktemp("audit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(projects.ROOT / "tests/audit"))
+        patch.setenv("CMG_AUDIT", str(audit))
+        assert set(project.repro()) == ALL
+    assert project.run("git", "status", "--porcelain").stdout == "?? dvc.lock\n"
+    shutil.move(audit, project.root / ".dvc/tmp/audit")
     return project
 
 
@@ -135,7 +144,6 @@ CHANGES = {
         both("genre-cnn64") | both("mood-cnn64") | LAST,
     ),
     "the promotion margin": (parameter(promote={"margin": 0.01}), {"promote"}),
-    "a comment in report.py": (comment("pipeline/stages/report.py"), {"report"}),
 }
 
 
@@ -155,9 +163,19 @@ def test_new_label_really_reruns_mood_alone_and_no_spectrogram(restored: Project
     assert {path: path.stat().st_mtime_ns for path in features.iterdir()} == before
 
 
-def test_comment_in_split_runs_split_and_nothing_after_it(restored: Project) -> None:
-    comment("pipeline/stages/split.py")(restored)
-    assert set(restored.repro()) == {"split@genre", "split@mood"}
+def test_a_comment_runs_no_stage_but_the_one_that_looks_at_the_code(restored: Project) -> None:
+    for module in ("stages/split", "tables/labels", "training/fit", "inference/audio", "files"):
+        comment(f"pipeline/{module}.py")(restored)
+    assert restored.repro() == ["code"]
+
+
+def test_other_targets_train_every_model_anew(restored: Project) -> None:
+    path = restored.root / "pipeline/tables/labels.py"
+    text = path.read_text()
+    assert ".sum(axis=1, keepdims=True)" in text
+    path.write_text(text.replace(".sum(axis=1, keepdims=True)", ".max(axis=1, keepdims=True)"))
+    assert restored.repro("code") == ["code"]
+    assert set(restored.would_run()) == LAST.union(*(both(pair) for pair in PAIRS))
 
 
 def test_one_changed_track_recomputes_one_spectrogram(restored: Project) -> None:
@@ -170,6 +188,7 @@ def test_one_changed_track_recomputes_one_spectrogram(restored: Project) -> None
 def test_metrics_plots_and_experiments_are_declared(done: Project) -> None:
     shown = done.dvc("metrics", "show").stdout
     assert all(f"{pair}.json" in shown for pair in PAIRS)
+    assert len(done.read_json("artifacts/scores/mood-cnn64.json")["mood-cnn64"]) == 2
     done.dvc("plots", "show", "--out", "dvc_plots")
     page = (done.root / "dvc_plots/index.html").read_text()
     assert "val_accuracy" in page
@@ -195,17 +214,25 @@ def test_pages_are_complete_without_a_network_and_fit_a_phone(done: Project) -> 
         assert all(chart.bounding_box()["width"] <= 390 for chart in charts.all())
 
 
-def test_registry_refills_after_it_is_lost(restored: Project, tmp_path: Path) -> None:
+def test_registry_refills_after_it_is_lost_although_outputs_are_links(
+    restored: Project, tmp_path: Path
+) -> None:
     kept = tmp_path / "mlruns"
     (restored.root / "mlruns").rename(kept)
+    restored.dvc("config", "--local", "cache.type", "symlink")
+    restored.dvc("checkout", "--relink")
     try:
+        assert (restored.root / "artifacts/models/mood-cnn64.json").is_symlink()
+        told = restored.dvc("repro").stdout
+        assert projects.stages_run(told) == ["promote"]
+        assert told.count("promoted version 1: there was no champion") == 2
         assert restored.repro() == []
-        restored.stage("register")
-        assert restored.stage("promote").stdout.count("promoted version 1: there was no champion") == 2
         assert restored.stage("promote").stdout.count("is champion already") == 2
     finally:
-        subprocess.run(["rm", "-rf", restored.root / "mlruns"], check=True)
+        shutil.rmtree(restored.root / "mlruns", ignore_errors=True)
         kept.rename(restored.root / "mlruns")
+        restored.dvc("config", "--local", "--unset", "cache.type")
+        restored.dvc("checkout", "--relink")
 
 
 def test_colleague_has_the_same_models_without_training(restored: Project, tmp_path: Path) -> None:
@@ -219,11 +246,11 @@ def test_colleague_has_the_same_models_without_training(restored: Project, tmp_p
     assert set(clone.would_run()) == ALL  # the committed lock alone has made nothing
     clone.dvc(*remote)
     clone.dvc("pull")
-    assert clone.repro() == []
+    told = clone.dvc("repro").stdout
+    assert projects.stages_run(told) == ["promote"]
+    assert told.count("promoted version 1: there was no champion") == 2
     weights = "artifacts/models/mood-cnn64.weights.h5"
     assert (clone.root / weights).read_bytes() == (restored.root / weights).read_bytes()
-    clone.stage("register")
-    assert clone.stage("promote").stdout.count("promoted version 1: there was no champion") == 2
 
 
 def test_crossvalidation_is_one_run_with_a_child_a_fold(done: Project) -> None:
@@ -254,26 +281,145 @@ def test_experiment_runs_and_is_shown(restored: Project) -> None:
     assert "wider" in restored.dvc("exp", "show", "--md", "--no-pager").stdout
 
 
-def kill_when(project: Project, target: str, appears: str) -> None:
-    """Start ``dvc repro TARGET`` and kill its whole process group once ``appears`` stands in its output."""
-    log = project.root / "killed.log"
-    with log.open("w") as stream:
-        running = subprocess.Popen(
-            [sys.executable, "-u", "-m", "dvc", "repro", target],
+def test_a_temporary_experiment_promotes_nothing_until_it_is_applied(restored: Project) -> None:
+    restored.run("git", "config", "user.name", "t")
+    restored.run("git", "config", "user.email", "t@t")
+    change = ("--name", "aside", "--set-param", "promote.margin=0.03")
+    output = restored.dvc("exp", "run", "--temp", *change).stdout
+    assert output.count("an experiment promotes nothing") == 2
+    assert restored.read_json("mlruns/promotion_vote.json")["mood"]["margin"] != 0.03
+    restored.dvc("exp", "apply", "aside")
+    assert restored.repro() == ["promote"]
+    assert restored.read_json("mlruns/promotion_vote.json")["mood"]["margin"] == 0.03
+
+
+def test_a_table_of_experiments_has_few_columns(done: Project) -> None:
+    header = done.dvc("exp", "show", "--csv").stdout.splitlines()[0].split(",")
+    scores = [name for name in header if name.endswith(("accuracy", "macro_f1"))]
+    assert sorted(scores) == sorted(f"{pair}.{score}" for pair in PAIRS for score in ("accuracy", "macro_f1"))
+
+
+def resolved(project: Project) -> dict[str, dict[str, list[str]]]:
+    """Return each stage's dependencies, parameters and outs by its address, as DVC resolves them."""
+    code = (
+        "import json; from dvc.repo import Repo; from dvc.dependency import ParamsDependency as P\n"
+        "stages = [s for s in Repo().index.stages if s.addressing != 'data.dvc']\n"
+        "print(json.dumps({s.addressing: {\n"
+        "    'deps': [d.def_path for d in s.deps if not isinstance(d, P)],\n"
+        "    'params': [k for d in s.deps if isinstance(d, P) for k in d.params],\n"
+        "    'outs': [o.def_path for o in s.outs]} for s in stages}))"
+    )
+    return json.loads(project.run(sys.executable, "-c", code).stdout)
+
+
+# What a stage's process reads beside its inputs, and why its outputs do not depend on it.
+READ_BESIDES = {
+    "params.yaml": "its keys are dependencies, see the parameters below",
+    "dvc.yaml": "which inputs to watch while the stage runs",
+    "dvc.lock": "its hash is a tag of the MLflow run",
+    "data.dvc": "its hash is a tag of the MLflow run",
+    ".git": "the commit is a tag of the MLflow run",
+    "mlruns": "the registry, state beside the graph",
+    "data_docs": "pages that Great Expectations renews",
+    ".cache": "spectrograms by the content and code that made them",
+    "requirements.lock": "an input of the stage code",
+    "pipeline": "the list of the stage's code, see below",
+    "serving": "the list of the stage's code, see below",
+}
+
+
+def below(path: str, folders: Iterable[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in folders)
+
+
+def test_what_a_stage_reads_is_declared(done: Project) -> None:
+    """The records of the audit that the one run was made under, against what dvc.yaml says."""
+    undeclared = {}
+    for stage, entry in resolved(done).items():
+        lines = audit_of(done, stage)
+        read = {line.partition(" ")[2] for line in lines if line.startswith(("open", "list"))}
+        used = {line.removeprefix("param ") for line in lines if line.startswith("param ")}
+        model = stage.rpartition("-")[2]
+        declared = [*entry["deps"], *entry["outs"], *READ_BESIDES]
+        above = {parent.as_posix() for one in declared for parent in Path(one).parents}
+        files = {path for path in read if not below(path, declared) and path not in above}
+        # A file that is written beside an out gets its name at last.
+        files = {path for path in files if not Path(path).name.startswith(".new-")}
+        keys = {key.replace(".*.", f".{model}.") for key in used}
+        listed = [key.replace(".", "/") for key in entry["params"]]
+        keys = {key for key in keys if not below(key.replace(".", "/"), listed)}
+        if files or keys:
+            undeclared[stage] = sorted(files | keys)
+        assert len(read) > 5, f"the audit of {stage} saw nothing"
+    assert undeclared == {}
+
+
+def test_every_function_that_a_stage_calls_is_in_its_list_of_code(done: Project) -> None:
+    """The list comes from reading the code; this is what really ran."""
+    missed = {}
+    for stage in resolved(done):
+        kind = stage.partition("@")[0]
+        listed = done.read_json(f"artifacts/code/{kind}.json")["code"] if kind != "code" else {"pipeline": ""}
+        called = {line.removeprefix("call ") for line in audit_of(done, stage) if line.startswith("call ")}
+        assert len(called) > 3, f"the audit of {stage} saw nothing"
+        known = [*listed, *source_code.EXEMPT]
+        missed[stage] = {
+            name for name in called if not any(name == k or name.startswith(f"{k}.") for k in known)
+        }
+    assert {stage: names for stage, names in missed.items() if names} == {}
+
+
+def audit_of(project: Project, stage: str) -> list[str]:
+    """Return what the audit recorded of a stage in the one run that was made under it."""
+    return (project.root / f".dvc/tmp/audit/{re.sub('[@-]', '_', stage)}.txt").read_text().splitlines()
+
+
+def test_a_parameter_that_is_changed_during_a_training_is_not_recorded_as_its_own(restored: Project) -> None:
+    before = (restored.root / "dvc.lock").read_text()
+    running = start(restored, "--force", "--single-item", "train@genre-lenet5")
+    wait_for(restored, running, "Epoch 1/")
+    restored.edit_params({"train": {"models": {"lenet5": {"learning_rate": 0.5}}}})
+    assert running.wait() != 0
+    said = (restored.root / LOG).read_text()
+    assert "expected inputs that stay as they are" in said
+    assert "train.models.lenet5" in said
+    assert (restored.root / "dvc.lock").read_text() == before
+    (restored.root / LOG).unlink()
+    assert "train@genre-lenet5" in restored.would_run()
+
+
+LOG = "running.log"
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``dvc repro`` with its output in a file."""
+    with (project.root / LOG).open("w") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "dvc", "repro", *arguments],
             cwd=project.root,
             env=project.environment | {"PYTHONUNBUFFERED": "1"},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def wait_for(project: Project, running: subprocess.Popen[bytes], appears: str) -> None:
+    """Wait until ``appears`` stands in its output."""
     deadline = time.monotonic() + 300
-    while appears not in log.read_text():
-        assert running.poll() is None, f"ended before it could be killed:\n{log.read_text()}"
+    while appears not in (log := (project.root / LOG).read_text()):
+        assert running.poll() is None, f"ended too early:\n{log}"
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def kill_when(project: Project, target: str, appears: str) -> None:
+    """Start ``dvc repro TARGET`` and kill its whole process group once ``appears`` stands in its output."""
+    running = start(project, target)
+    wait_for(project, running, appears)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    log.unlink()
+    (project.root / LOG).unlink()
 
 
 def digest(folder: Path) -> str:

@@ -1,9 +1,7 @@
-"""params.yaml: every wrong key is named, presets apply whole or not at all, nothing changes after reading."""
+"""params.yaml: every wrong key is named, overlays apply whole or not at all, nothing changes later."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +15,6 @@ from pipeline.errors import ParamsError
 from pipeline.quality import labels
 
 ROOT = Path(__file__).parents[1]
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
 
 def put(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -95,7 +92,6 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("seed", -1),
         ("tasks", []),
         ("models", []),
-        ("catalog.sample_rate", 0),
         ("catalog.silence_dbfs", 0.0),
         ("catalog.min_seconds", 0.0),
         ("catalog.max_seconds", 1800.5),  # longer than what is served
@@ -234,60 +230,18 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         params.read(path)
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_applies_and_keeps_comments(workspace: Path, preset: Path) -> None:
+def test_an_overlay_applies_and_keeps_comments(workspace: Path) -> None:
     before = Path("params.yaml").read_text()
-    params.apply_preset(preset)
-    settings, after = params.read(), Path("params.yaml").read_text()
-    for key, value in params._load(preset)["split"].items():
-        assert getattr(settings.split, key) == value
-    assert after.count("#") == before.count("#")
-    assert "# Hz; other rates are resampled, and listed" in after
-
-
-def test_the_presets_are_the_three_named() -> None:
-    assert [path.stem for path in PRESETS] == ["gtzan", "sample", "seed"]
-
-
-def test_the_seed_preset_is_the_reports(workspace: Path) -> None:
-    params.apply_preset(ROOT / "presets/seed.yaml")
-    settings = params.read()
-    assert (settings.split.protocol, settings.split.valid, settings.split.test) == ("seed", 0.1, 0.1)
-    assert (settings.train.batch_size, settings.train.normalise, settings.train.augment) == (32, "l2", "seed")
-    assert {name: one.epochs for name, one in settings.train.models.items()} == {"lenet5": 20, "cnn64": 100}
-
-
-def test_the_sample_preset_is_what_is_committed(workspace: Path) -> None:
-    before = params.read()
-    params.apply_preset(ROOT / "presets/sample.yaml")
-    assert params.read() == before
-
-
-@pytest.mark.parametrize("first", ["gtzan", "seed"])
-def test_the_sample_preset_undoes_the_others(workspace: Path, first: str) -> None:
-    before = params.read()
-    params.apply_preset(ROOT / f"presets/{first}.yaml")
-    assert params.read() != before
-    params.apply_preset(ROOT / "presets/sample.yaml")
-    assert params.read() == before
+    Path("own.yaml").write_text("split:\n  protocol: track\n")
+    params.apply_overlay(Path("own.yaml"))
+    assert Path("params.yaml").read_text() == before.replace("protocol: artist", "protocol: track")
 
 
 @pytest.mark.parametrize("text", ["split:\n  protokoll: track\n", "seed: many\n", "seed: [\n", "7\n"])
-def test_a_bad_preset_leaves_the_file_untouched(workspace: Path, text: str) -> None:
+def test_a_bad_overlay_leaves_the_file_untouched(workspace: Path, text: str) -> None:
     before = Path("params.yaml").read_bytes()
     Path("bad.yaml").write_text(text)
     with pytest.raises(ParamsError, match=r"bad\.yaml"):
-        params.apply_preset(Path("bad.yaml"))
+        params.apply_overlay(Path("bad.yaml"))
     assert Path("params.yaml").read_bytes() == before
     assert sorted(path.name for path in workspace.iterdir()) == ["bad.yaml", "params.yaml"]
-
-
-def test_the_command_line(workspace: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.params"]
-    environment = {"PYTHONPATH": str(ROOT)}
-    good = subprocess.run([*command, ROOT / "presets/seed.yaml"], capture_output=True, env=environment)
-    bad = subprocess.run([*command, "none.yaml"], capture_output=True, env=environment, text=True)
-    assert good.returncode == 0
-    assert params.read().split.protocol == "seed"
-    assert bad.returncode == 2
-    assert bad.stderr == "error: expected none.yaml, received no such file. Run in the project's root.\n"

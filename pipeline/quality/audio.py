@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from pipeline.inference.audio import SAMPLE_RATE
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 
@@ -55,6 +56,26 @@ _IDENTITY_CHECKS: Final = (
         expectation="ExpectColumnValuesToBeNull",
         arguments={"column": "error"},
         excludes=True,
+    ),
+)
+
+# The pipeline works on mono at one rate; what differs is converted. No parameters: the models need these.
+_FORMAT_CHECKS: Final = (
+    Check(
+        name="sample_rate",
+        column="sample_rate",
+        expected=f"{SAMPLE_RATE} Hz",
+        advice=f"The track is resampled to {SAMPLE_RATE} Hz.",
+        expectation="ExpectColumnValuesToBeInSet",
+        arguments={"column": "sample_rate", "value_set": [SAMPLE_RATE]},
+    ),
+    Check(
+        name="channels",
+        column="channels",
+        expected="1 channel",
+        advice="The channels are averaged into one.",
+        expectation="ExpectColumnValuesToBeInSet",
+        arguments={"column": "channels", "value_set": [1]},
     ),
 )
 
@@ -144,29 +165,7 @@ def _measure_checks(settings: CatalogParams) -> tuple[Check, ...]:
             expectation="ExpectColumnValuesToBeBetween",
             arguments={"column": "clipped", "max_value": settings.max_clipped},
         ),
-        *_format_checks(settings),
-    )
-
-
-def _format_checks(settings: CatalogParams) -> tuple[Check, ...]:
-    """Return the checks of the format, which is converted where it differs."""
-    return (
-        Check(
-            name="sample_rate",
-            column="sample_rate",
-            expected=f"{settings.sample_rate} Hz",
-            advice=f"The track is resampled to {settings.sample_rate} Hz.",
-            expectation="ExpectColumnValuesToBeInSet",
-            arguments={"column": "sample_rate", "value_set": [settings.sample_rate]},
-        ),
-        Check(
-            name="channels",
-            column="channels",
-            expected=f"{settings.channels} channel{'s' if settings.channels > 1 else ''}",
-            advice="The channels are averaged into one.",
-            expectation="ExpectColumnValuesToBeInSet",
-            arguments={"column": "channels", "value_set": [settings.channels]},
-        ),
+        *_FORMAT_CHECKS,
     )
 
 

@@ -136,7 +136,7 @@ def main() -> None:
     written = keep(measured(params.read()), remark)
     for path in written:
         print(path)
-    print(f"now: dvc repro report, git add {written[0].parent} dvc.lock, git commit")
+    print(f"now: dvc repro report, git add {written[0].parent}, git commit")
 
 
 if __name__ == "__main__":

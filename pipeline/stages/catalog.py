@@ -15,12 +15,13 @@ from typing import Any, Final
 import pandas as pd
 
 from pipeline import params
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import sha256, write_csv, write_json
 from pipeline.inference import audio
 from pipeline.quality import measures
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
+from pipeline.stage_run import run_stage
 from pipeline.tables.audio_files import AUDIO, find_audio
 from pipeline.tables.index import INDEX, read_index
 from pipeline.tables.tracks import TRACK_COLUMNS, TRACK_FINDINGS, TRACKS
@@ -115,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

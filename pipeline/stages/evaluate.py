@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params, tracking
-from pipeline.errors import run_main
 from pipeline.files import write_csv, write_json
 from pipeline.inference.normalise import Normaliser
 from pipeline.reporting import plots
+from pipeline.stage_run import run_stage
 from pipeline.tables.labels import read_labels
-from pipeline.tables.metrics import flat_metrics, metrics_path
+from pipeline.tables.metrics import flat_metrics, metrics_path, scores_of, scores_path
 from pipeline.tables.predictions import confusion_path, plots_folder, predictions_path
 from pipeline.tables.splits import PARTS, read_split
 from pipeline.tables.trained_models import curves_path
@@ -68,6 +68,7 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     metrics: dict[str, Any] = {key: facts[key] for key in head}
     metrics |= {part: score(one, settings.evaluate, seed=settings.seed) for part, one in parts.items()}
     write_json(metrics_path(task, name), metrics)
+    write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, facts["classes"]))
     draw(parts["test"], facts, plots_folder(task, name), settings.evaluate.calibration_bins)
     log(metrics, facts)
@@ -103,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import pandas as pd
 
 from pipeline import identity, params
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import write_csv, write_json
 from pipeline.labelling import aggregation, agreement
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
+from pipeline.stage_run import run_stage
 from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
 from pipeline.tables.mood_labels import MOOD_LABELS
 from pipeline.tables.tracks import read_tracks, usable_tracks
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

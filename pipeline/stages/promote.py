@@ -23,17 +23,18 @@ from typing import Any, Final
 import pandas as pd
 
 from pipeline import params, promotion_rule, tracking
-from pipeline.errors import DataError, ParamsError, UnavailableError, run_main
+from pipeline.errors import DataError, ParamsError, UnavailableError
 from pipeline.files import read_json, write_json
 from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Terms, Version
 from pipeline.registry import answers, lease, seen, versions
 from pipeline.registry import candidates as workspace
 from pipeline.registry.versions import champion_entry, facts_of, model_name
+from pipeline.stage_run import run_stage
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.taxonomy import TASKS
 
-VOTE: Final = Path("artifacts/promotion.json")
+VOTE: Final = Path("mlruns/promotion_vote.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
 _TRIES: Final = 5
@@ -362,9 +363,14 @@ def _decide_all(settings: params.Params) -> None:
     vote = {}
     for task in settings.tasks:
         candidate = workspace.best_of(task, list(settings.models))
-        with tracking.reachable():
-            outcome = promote(task, candidate, settings.promote)
-        _tell(task, outcome)
+        if tracking.is_temporary_checkout():
+            print(
+                f"{model_name(task)}: an experiment promotes nothing; `dvc exp apply`, then `dvc repro` does"
+            )
+        else:
+            with tracking.reachable():
+                outcome = promote(task, candidate, settings.promote)
+            _tell(task, outcome)
         vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
     write_json(VOTE, vote)
 
@@ -392,4 +398,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline import params, promotion_rule, tracking
-from pipeline.errors import run_main
 from pipeline.files import write_json
 from pipeline.promotion_rule import Candidate
 from pipeline.registry import candidates as workspace
 from pipeline.registry import lease
 from pipeline.registry.versions import model_name
+from pipeline.stage_run import run_stage
 
 
 def path_of(task: str) -> Path:
@@ -45,7 +45,9 @@ def register(task: str, names: list[str]) -> str:
     ranked = workspace.candidates(task, names)
     chosen = promotion_rule.best(ranked)
     done = "none may be promoted: each one's protocol leaks or its score is NaN"
-    if chosen:
+    if chosen and tracking.is_temporary_checkout():
+        done = f"{chosen.model} is best; an experiment registers nothing"
+    elif chosen:
         client = tracking.configure().MlflowClient()
         with tracking.reachable(), lease.hold(client, model_name(task)):
             done = f"{chosen.model} is version {workspace.ensure_version(client, task, chosen)}"
@@ -61,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -13,10 +13,11 @@ from typing import Any, Final
 import pandas as pd
 
 from pipeline import params, templates
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import read_json, write_text
 from pipeline.reporting import record_results, report_figures
 from pipeline.sources import library as sources
+from pipeline.stage_run import run_stage
 from pipeline.stages import register
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features
@@ -306,4 +307,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

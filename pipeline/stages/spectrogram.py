@@ -24,9 +24,10 @@ import soundfile
 
 from pipeline import array_cache, params
 from pipeline.array_cache import code_digest, key_of
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import write_json
 from pipeline.inference import audio, logmel
+from pipeline.stage_run import run_stage
 from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path
 from pipeline.tables.tracks import usable_tracks
 from pipeline.training import augment
@@ -187,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

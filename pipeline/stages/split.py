@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import write_csv
+from pipeline.stage_run import run_stage
 from pipeline.tables.labels import read_labels
 from pipeline.tables.splits import PARTS, SPLIT_COLUMNS, split_path
 from pipeline.tables.tracks import usable_tracks
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline import params, tracking
-from pipeline.errors import DataError, run_main
+from pipeline.errors import DataError
 from pipeline.files import sha256, write_csv, write_json
+from pipeline.stage_run import run_stage
 from pipeline.stages import spectrogram
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.labels import classes_of, labels_path, read_labels
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -1,4 +1,7 @@
-"""``artifacts/metrics/<task>-<model>.json``: a model's scores at slice and track level, part by part."""
+"""``artifacts/metrics/<task>-<model>.json``: a model's scores at slice and track level, part by part.
+
+``artifacts/scores/<task>-<model>.json`` has the two that tables of experiments show.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,18 @@ from pipeline.tables.splits import PARTS
 def metrics_path(task: str, model: str) -> Path:
     """Return where a model's metrics are."""
     return Path(f"artifacts/metrics/{task}-{model}.json")
+
+
+def scores_path(task: str, model: str) -> Path:
+    """Return where the few scores are that ``dvc metrics`` and ``dvc exp`` show."""
+    return Path(f"artifacts/scores/{task}-{model}.json")
+
+
+def scores_of(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return accuracy and macro-F1 on the test tracks, under the model's name: each is a column."""
+    track = metrics["test"]["track"]
+    shown = {name: track[name] for name in ("accuracy", "macro_f1")}
+    return {f"{metrics['task']}-{metrics['model']}": shown}
 
 
 def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from tests.flows.stack import HOUR, NIGHTLY, WEEKLY, Stack, eventually, wait_unt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STAGES = {"data.dvc", "catalog", "labels", "spectrogram", "split@mood", "train@mood-lenet5"} | {
+STAGES = {"data.dvc", "code", "catalog", "labels", "spectrogram", "split@mood", "train@mood-lenet5"} | {
     "evaluate@mood-lenet5",
     "register",
     "promote",

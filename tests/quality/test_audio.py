@@ -12,8 +12,6 @@ FAULTY = "rock.00003"
 
 def settings(**changes):
     defaults = {
-        "sample_rate": 22050,
-        "channels": 1,
         "min_seconds": 1.0,
         "max_seconds": 900.0,
         "silence_dbfs": -60.0,

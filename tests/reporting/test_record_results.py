@@ -27,7 +27,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text(Path("params.yaml"), (REPO / "params.yaml").read_text())
     write_text(Path("own.yaml"), "{tasks: [genre], models: [cnn64, lenet5], split: {protocol: artist}}")
-    params.apply_preset(Path("own.yaml"))
+    params.apply_overlay(Path("own.yaml"))
     write_json(Path("data/dataset.json"), {"name": "tiny", "synthetic": True, "description": "none"})
     for model in ("lenet5", "cnn64"):
         write_json(Path(f"artifacts/metrics/genre-{model}.json"), metrics(model=model))
@@ -126,7 +126,7 @@ def test_the_command_says_what_to_commit(settings, monkeypatch, capsys):
     record_results.main()
     out = capsys.readouterr().out
     assert "results/tiny/artist/note.txt" in out
-    assert "git add results/tiny/artist dvc.lock" in out
+    assert "git add results/tiny/artist, git commit" in out
     assert read_json(Path("results/tiny/artist/genre-cnn64.json"))["model"] == "cnn64"
 
 

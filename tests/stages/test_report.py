@@ -110,7 +110,7 @@ def write_model(task, model, skill, settings):
 def write_project():
     write_text(Path("params.yaml"), (REPO / "params.yaml").read_text())
     write_text(Path("own.yaml"), PARAMS)
-    params.apply_preset(Path("own.yaml"))
+    params.apply_overlay(Path("own.yaml"))
     settings = params.read()
     write_json(DATASET, {"name": "tiny", "synthetic": True, "description": "Made by a test"})
     write_catalogue()
@@ -262,7 +262,7 @@ def test_moods_have_their_agreement(page):
 
 def test_unlisted_tasks_and_models_do_not_count(project):
     write_text(Path("own.yaml"), "{tasks: [genre], models: [cnn64]}")
-    params.apply_preset(Path("own.yaml"))
+    params.apply_overlay(Path("own.yaml"))
     register.record("genre", candidates.candidates("genre", ["cnn64"]), None)
     said = text_of(rendered().split("<h3>The project report")[0])
     assert "LeNet-5 is right" not in said

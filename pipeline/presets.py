@@ -1,0 +1,106 @@
+"""Settings for one kind of library: ``python -m pipeline.presets NAME`` writes them into ``params.yaml``.
+
+``presets/sample.yaml`` holds every default; any other preset says where it differs from that. So a preset
+gives the same parameters whatever was applied before.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import params
+from pipeline.errors import ParamsError, run_main
+
+FOLDER: Final = Path("presets")
+DEFAULTS: Final = "sample"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key that a preset has changed.
+
+    Parameters
+    ----------
+    key
+        Dotted.
+    before, after
+        Its values.
+    is_own
+        The value before was neither the default nor any preset's: somebody's own edit.
+    """
+
+    key: str
+    before: Any
+    after: Any
+    is_own: bool
+
+    def __str__(self) -> str:
+        own = "  (replaces an edit of your own)" if self.is_own else ""
+        return f"{self.key}: {_shown(self.before)} → {_shown(self.after)}{own}"
+
+
+def apply(name: str, *, folder: Path = FOLDER, target: Path = params.PARAMS_FILE) -> list[Change]:
+    """Write the defaults, and a preset over them, into ``target``; comments stay.
+
+    Returns
+    -------
+    list of Change
+        What is now another value than before.
+
+    Raises
+    ------
+    ParamsError
+        There is no such preset, or the outcome would be no valid params file; ``target`` is as it was.
+    """
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ParamsError(f"expected a preset, one of {', '.join(known)}, received {name!r}.")
+    wanted = values_of(name, folder)
+    before = dict(_leaves(params.load(target)))
+    params.replace(target, wanted, source=f"{target} with {folder / name}.yaml")
+    others = [dict(_leaves(values_of(one, folder))) for one in known]
+    after = dict(_leaves(wanted))
+    return [
+        Change(key, before.get(key), after.get(key), all(before.get(key) != one.get(key) for one in others))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def values_of(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Return all the parameters of a preset: the defaults with what it changes."""
+    values = deepcopy(params.load(folder / f"{DEFAULTS}.yaml"))
+    params.overlay(values, params.load(folder / f"{name}.yaml"))
+    return values
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the dotted keys and values; an empty mapping is a value."""
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        found += _leaves(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def main() -> None:
+    """Write a preset's settings into params.yaml and say what changed."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.presets", description=main.__doc__)
+    parser.add_argument("name", help="a file of presets/, without .yaml")
+    name = parser.parse_args().name
+    changes = apply(name)
+    print(f"preset {name}: params.yaml has {len(changes)} other values than before")
+    print("".join(f"  {change}\n" for change in changes), end="")
+
+
+if __name__ == "__main__":
+    run_main(main)
