@@ -24,11 +24,13 @@ from typing import Final, NoReturn
 import numpy as np
 import pandas as pd
 
-from pipeline import params
+from pipeline import data_folder, params
 from pipeline.errors import run_main
 from pipeline.labelling import inbox
-from pipeline.sources import library
 from pipeline.tables.audio_files import AUDIO
+from pipeline.tables.label_history import HISTORY_FILE
+from pipeline.tables.mood_labels import LABEL_COLUMNS, LABELS_FILE, write_labels
+from pipeline.tables.text_csv import read_table
 from pipeline.taxonomy import MOODS
 
 BATCHES: Final = 10
@@ -49,7 +51,7 @@ def unknown_mood(row: Row, rng: np.random.Generator) -> Row:
 
 
 def blank_cell(row: Row, rng: np.random.Generator) -> Row:
-    blank = str(rng.choice(library.LABEL_COLUMNS))
+    blank = str(rng.choice(LABEL_COLUMNS))
     return row | {"annotator": _stranger(rng)} | {blank: str(rng.choice(["", "  "]))}
 
 
@@ -125,7 +127,7 @@ def project(track_ids: list[str]) -> Iterator[None]:
                 (AUDIO / genre).mkdir(parents=True)
             for track_id in track_ids:
                 (AUDIO / _genre(track_id) / f"{track_id}.ogg").touch()
-            library.write_labels(library.DATA, None)
+            write_labels(data_folder.DATA, None)
             Path("inbox/labels").mkdir(parents=True)
             yield
         finally:
@@ -167,7 +169,7 @@ def drop(number: int, rows: list[tuple[Row, str]], tally: Tally, rng: np.random.
     """Write one batch into the inbox, take it, and compare what was rejected with what was planted."""
     path = Path(f"inbox/labels/batch-{number}.csv")
     with path.open("w", encoding=("utf-8", "utf-8-sig")[number % 2], newline="") as stream:
-        columns = [*library.LABEL_COLUMNS, "confidence", "ratings"]
+        columns = [*LABEL_COLUMNS, "confidence", "ratings"]
         writer = csv.DictWriter(
             stream, columns, delimiter=",;"[number % 2], lineterminator=("\n", "\r\n")[number % 2]
         )
@@ -205,7 +207,7 @@ def replay(labels: Path) -> list[str]:
     shortfalls : list of str
         What is not as it must be; nothing where all is well.
     """
-    table = library.read_table(labels, columns=library.LABEL_COLUMNS)
+    table = read_table(labels, columns=LABEL_COLUMNS)
     rng, tally, start = np.random.default_rng(SEED), Tally(), time.perf_counter()
     rows: list[Row] = table.to_dict("records")  # type: ignore[assignment]
     with project(sorted(table["track_id"].unique())):
@@ -213,11 +215,11 @@ def replay(labels: Path) -> list[str]:
             good = rows[indexes[0] : indexes[-1] + 1]
             drop(number, mixed(good, planted(good, rows[: indexes[0]], rng), rng), tally, rng)
         print_tally(tally, n_rows=len(rows), seconds=time.perf_counter() - start)
-        clean = table[list(library.LABEL_COLUMNS)]
-        store = library.read_table(library.DATA / library.LABELS_FILE, columns=library.LABEL_COLUMNS)
+        clean = table[list(LABEL_COLUMNS)]
+        store = read_table(data_folder.DATA / LABELS_FILE, columns=LABEL_COLUMNS)
         wrong = shortfalls(tally, store=store, clean=clean)
         print(f"store equals the clean set: {store.equals(clean)} ({len(store)} rows)")
-        print(pd.read_csv(library.DATA / library.HISTORY_FILE).drop(columns="sha256").to_string(index=False))
+        print(pd.read_csv(data_folder.DATA / HISTORY_FILE).drop(columns="sha256").to_string(index=False))
         print_agreement(store)
     return wrong
 

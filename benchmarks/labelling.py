@@ -27,10 +27,11 @@ import pandas as pd
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import aggregation, audit, next_tracks
-from pipeline.sources import library
 from pipeline.stages import labels
 from pipeline.tables.features import load_features
 from pipeline.tables.labels import classes_of, labels_path, read_labels
+from pipeline.tables.mood_labels import LABEL_COLUMNS
+from pipeline.tables.text_csv import read_table
 from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import TASKS, canonical_mood
 from pipeline.training import crossvalidate
@@ -131,7 +132,7 @@ def show_kept(path: Path) -> list[str]:
     shortfalls : list of str
         From `kept_shortfalls`.
     """
-    annotations = library.read_table(path, columns=library.LABEL_COLUMNS)[list(library.LABEL_COLUMNS)]
+    annotations = read_table(path, columns=LABEL_COLUMNS)[list(LABEL_COLUMNS)]
     print(
         f"{path.name}: {len(annotations)} annotations of {annotations['track_id'].nunique()} tracks, "
         f"disagreement {disagreement(annotations):.2f} nats"

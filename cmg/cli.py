@@ -76,10 +76,10 @@ def add(file: LabelFile, as_json: AsJson = False) -> None:
 def agreement(as_json: AsJson = False) -> None:
     """Say how far annotators agree: overall, by mood, and who differs from whom."""
     from pipeline.labelling import agreement
-    from pipeline.quality.labels import read
+    from pipeline.tables.mood_labels import read_annotations
 
     with _quiet(as_json):
-        found = agreement.report(read(MOOD_LABELS))
+        found = agreement.report(read_annotations(MOOD_LABELS))
     _print_json(found.as_dict()) if as_json else _print_agreement(found)
 
 

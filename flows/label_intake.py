@@ -21,18 +21,18 @@ from flows import links, server
 from flows.errors import without_secrets
 from flows.markdown import inline, message
 from flows.server import label_machine
-from pipeline import files, params
+from pipeline import data_folder, files, params
 from pipeline.errors import run_main
 from pipeline.labelling import inbox
-from pipeline.labelling import store as intake_store
 from pipeline.labelling.inbox import Intake
-from pipeline.quality import labels as store_checks
 from pipeline.quality.intake import SUITE
-from pipeline.sources import library
+from pipeline.tables.label_history import HISTORY_COLUMNS, HISTORY_FILE, read_history
+from pipeline.tables.mood_labels import LABELS_FILE, read_annotations
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACKS, usable_tracks
 from pipeline.taxonomy import canonical_mood
 from pipeline.untrusted import visible, without_mark
+from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 RETRAIN: Final = "retrain/on-demand"
 REJECTED: Final = "Rejected"  # the state's name if a row was not taken; notifications listen for it
@@ -89,8 +89,8 @@ def version(fresh: int) -> str:
     str
         The MD5 that the data goes by.
     """
-    with library.waiting_lock(library.CACHE / library.LOCK):
-        md5 = library.version()
+    with waiting_lock(CACHE / LOCK):
+        md5 = data_folder.version()
     files.write_text(MESSAGE, commit_message(fresh))
     create_markdown_artifact(
         f"Data version `{md5}`. To keep it in git:\n\n```\ngit commit --file {MESSAGE} data.dvc\n```\n",
@@ -119,11 +119,11 @@ def new_tracks() -> int:
     Tracks that the stages leave out for good do not count. DVC deletes what it makes anew: it is waited for.
     """
     settings = params.read()
-    with library.waiting_lock(library.CACHE / library.LOCK):
-        labelled = library.DATA / library.LABELS_FILE
+    with waiting_lock(CACHE / LOCK):
+        labelled = data_folder.DATA / LABELS_FILE
         if "mood" not in settings.tasks or not labelled.exists() or not TRACKS.exists():
             return 0
-        store = store_checks.read(labelled)
+        store = read_annotations(labelled)
         known = store["mood"].map(canonical_mood).notna()
         fresh = set(store.loc[known, "track_id"]) & _teachable(settings) - _learned(settings)
         return len(fresh)
@@ -150,7 +150,7 @@ def _learned(settings: params.Params) -> set[str]:
 
 def commit_message(fresh: int) -> str:
     """Return the message of the commit that people make of all data since the last one."""
-    history = intake_store.read_history(library.DATA)
+    history = read_history(data_folder.DATA)
     key = ["file", "sha256", "received_at"]
     known = pd.MultiIndex.from_frame(committed_history()[key].map(without_mark))
     merged = history[
@@ -166,10 +166,10 @@ def committed_history() -> pd.DataFrame:
 
     DVC reads it, in a process of its own (as `flows.graph` does), from its cache or the remote.
     """
-    path = library.DATA / library.HISTORY_FILE
+    path = data_folder.DATA / HISTORY_FILE
     code = f"import dvc.api; print(dvc.api.read({path.as_posix()!r}, rev='HEAD'), end='')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    text = done.stdout if done.returncode == 0 else ",".join(library.HISTORY_COLUMNS)
+    text = done.stdout if done.returncode == 0 else ",".join(HISTORY_COLUMNS)
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from pipeline import files, params
 from pipeline.errors import ParamsError
-from pipeline.sources import library
+from pipeline.workspace_lock import CACHE
 
 # While it exists, params.yaml holds a retrain's values and this file the user's own.
-_OWN: Final = library.CACHE / "retrain" / "params.yaml"
-_OVERRIDDEN: Final = library.CACHE / "retrain" / "overridden.yaml"
-_OVERLAY: Final = library.CACHE / "retrain" / "overrides.json"
+_OWN: Final = CACHE / "retrain" / "params.yaml"
+_OVERRIDDEN: Final = CACHE / "retrain" / "overridden.yaml"
+_OVERLAY: Final = CACHE / "retrain" / "overrides.json"
 
 
 def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:

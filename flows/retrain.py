@@ -29,7 +29,7 @@ from flows.stages import LIMITS, RETRY_SECONDS, Outcome, run_stage
 from pipeline import params, tracking
 from pipeline.errors import CmgError, run_main
 from pipeline.params import ModelName, Protocol, Task
-from pipeline.sources import library
+from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 TIMEOUT_SECONDS: Final = 12 * 3600
 _AS_IN_PARAMS: Final = "params.yaml"
@@ -87,7 +87,7 @@ def retrain(
     label_machine()
     ensure_limits()
     changes = overrides_of(tasks, models, protocol, overrides)
-    with library.waiting_lock(library.CACHE / library.LOCK):
+    with waiting_lock(CACHE / LOCK):
         processes.end_stages(tracking.RETRAIN)
         with overridden(changes) as chosen:
             outcomes = run_stages(force)

@@ -54,6 +54,15 @@ def few(names: Sequence[object]) -> str:
     return f"{shown} … and {more:,} more" if more > 0 else shown
 
 
+def listing(names: Sequence[object]) -> str:
+    """Return the count and the first names.
+
+    >>> listing(["a", "b", "c", "d", "e", "f", "g"]), listing([])
+    ('7: a, b, c, d, e … and 2 more', '0')
+    """
+    return f"{len(names)}" + (f": {few(names)}" if names else "")
+
+
 def _short(name: str) -> str:
     return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from dvc.lock import Lock
 
+from pipeline import data_folder
 from pipeline.repair import BUSY, TMP, repair
-from pipeline.sources import library
 
 PIPELINE = """
 stages:
@@ -141,7 +141,7 @@ def test_a_lock_that_no_commit_has_is_removed_and_made_anew(root: Path) -> None:
 def test_every_part_of_a_pointer_is_mended_and_the_data_is_versioned_anew(root: Path) -> None:
     (root / "data/a.txt").write_text("abcdef")
     committed = (root / "data.dvc").read_text()
-    library.version(root / "data")
+    data_folder.version(root / "data")
     whole = (root / "data.dvc").read_text()
     assert whole != committed
     for size in range(len(whole) - 1):  # the last is the line's end
@@ -155,9 +155,9 @@ def test_every_part_of_a_pointer_is_mended_and_the_data_is_versioned_anew(root: 
 
 @pytest.mark.parametrize("name", ["data.dvc", "dvc.lock", str(TMP / BUSY)])
 def test_versioning_goes_on_after_a_part_of_any_file(root: Path, name: str) -> None:
-    before = library.version(root / "data")
+    before = data_folder.version(root / "data")
     (root / name).write_text("{part of")
-    assert library.version(root / "data") == before
+    assert data_folder.version(root / "data") == before
     assert dvc(root, "repro").strip().endswith("Data and pipelines are up to date.")
 
 

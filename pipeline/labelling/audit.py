@@ -275,9 +275,9 @@ def _described(task: str, known: pd.DataFrame, ranked: pd.DataFrame, classes: li
 
 def _annotators() -> pd.Series:
     """Return who chose a mood for a track, by (track, mood): ``"ada, ben"``."""
-    from pipeline.quality.labels import read
+    from pipeline.tables.mood_labels import read_annotations
 
-    table = read(MOOD_LABELS)
+    table = read_annotations(MOOD_LABELS)
     table["mood"] = table["mood"].map(canonical_mood)
     table["annotator"] = identity.as_one(table["annotator"])
     return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(set(names))))

@@ -27,13 +27,13 @@ import pandas as pd
 from pipeline import identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
-from pipeline.quality import labels as store_checks
+from pipeline.tables.mood_labels import LABEL_COLUMNS, csv_records
 from pipeline.taxonomy import canonical_mood
 from pipeline.untrusted import few, visible, without_mark
 
 SUFFIXES: Final = (".csv", ".json")
 CONFIDENCE: Final = "confidence"
-COLUMNS: Final = (*store_checks.REQUIRED, CONFIDENCE)
+COLUMNS: Final = (*LABEL_COLUMNS, CONFIDENCE)
 
 # A line in which nobody has filled in any of these is an open question, not a wrong answer.
 _ANSWER: Final = ("mood", "annotator", "labelled_at")
@@ -166,7 +166,7 @@ def _records(content: bytes, *, name: str, limits: Limits) -> tuple[list[str], l
     _check_values(content.count(delimiter.encode()) + n_lines, name=name, limits=limits)
     lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    found = store_checks.records(reader, path=Path(name), even=False)
+    found = csv_records(reader, path=Path(name), even=False)
     try:
         header = [_column_name(cell) for cell in next(found, [0])[1:]]
         _check_header(header, name=name, limits=limits)
@@ -222,8 +222,7 @@ def _check_header(header: Sequence[str], *, name: str, limits: Limits) -> None:
     """Raise `FileFaultError` on an empty file, too many columns, and a column that is named twice."""
     if not any(header):
         raise FileFaultError(
-            f"{name}: expected a header {', '.join(store_checks.REQUIRED)}, received an empty file. "
-            "Export it anew."
+            f"{name}: expected a header {', '.join(LABEL_COLUMNS)}, received an empty file. Export it anew."
         )
     if len(header) > limits.max_columns:
         raise FileFaultError(
@@ -241,10 +240,10 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
     if "labelled_at" not in table and {"created_at", "updated_at"} & set(table):
         kept = _finished(table)
         table, positions = _from_export(table[kept]), positions[kept]
-    missing = [column for column in store_checks.REQUIRED if column not in table]
+    missing = [column for column in LABEL_COLUMNS if column not in table]
     if missing:
         raise FileFaultError(
-            f"{name}: expected the columns {', '.join(store_checks.REQUIRED)}, received {few(list(table))}; "
+            f"{name}: expected the columns {', '.join(LABEL_COLUMNS)}, received {few(list(table))}; "
             f"{', '.join(missing)} is missing. Name the columns in line 1."
         )
     answered = table[list(_ANSWER)].ne("").any(axis=1)
@@ -252,7 +251,7 @@ def _batch(table: pd.DataFrame, positions: pd.Series, *, name: str) -> Batch:
     table, positions = table[answered], positions[answered]
     rows = table.reindex(columns=list(COLUMNS), fill_value="").reset_index(drop=True)
     rows[CONFIDENCE] = rows[CONFIDENCE].str.replace(_DECIMAL, r"\1", regex=True)
-    for column in store_checks.REQUIRED:
+    for column in LABEL_COLUMNS:
         rows[column] = rows[column].map(without_mark).astype("str")
     rows["annotator"] = rows["annotator"].map(identity.single_blanks).astype("str")
     dropped = tuple(column for column in table if column not in COLUMNS and column not in _EXPORT_COLUMNS)

@@ -16,7 +16,7 @@ from pipeline import templates
 from pipeline.errors import run_main
 from pipeline.files import write_text
 from pipeline.labelling import next_tracks
-from pipeline.quality.labels import REQUIRED
+from pipeline.tables.mood_labels import LABEL_COLUMNS
 from pipeline.taxonomy import MOODS, POLES
 
 PAGE: Final = next_tracks.FILE.with_name("guide.html")
@@ -74,7 +74,7 @@ def moods() -> tuple[Mood, ...]:
 
 def render(shown: tuple[Mood, ...]) -> str:
     """Return the page; nothing in it comes from a network."""
-    values = {"moods": shown, "columns": REQUIRED, "tracks": next_tracks.FILE.name}
+    values = {"moods": shown, "columns": LABEL_COLUMNS, "tracks": next_tracks.FILE.name}
     return templates.render(TEMPLATE, values)
 
 

@@ -21,18 +21,20 @@ from typing import Any, Final
 
 import pandas as pd
 
-from pipeline import identity
+from pipeline import data_folder, identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
-from pipeline.labelling import dropped, formats, journal, next_tracks, store
+from pipeline.labelling import dropped, formats, journal, merging, next_tracks
 from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks
-from pipeline.quality import labels as store_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import DATA_DOCS
-from pipeline.sources import library
 from pipeline.tables.audio_files import find_audio
+from pipeline.tables.label_history import read_history
+from pipeline.tables.mood_labels import csv_records, require_readable
+from pipeline.tables.text_csv import csv_text
 from pipeline.untrusted import few, for_spreadsheet, visible, without_mark
+from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 INBOX: Final = Path("inbox")
 # A writer that pauses longer in the middle of a file is rare; waiting so long once a run does not hurt.
@@ -158,12 +160,12 @@ class _Against:
     @classmethod
     def read(cls, data: Path) -> _Against:
         """Read them; a history that cannot be read is an error now, before anything is done."""
-        store.read_history(data)
-        return cls(store.read(data), _known_tracks(data))
+        read_history(data)
+        return cls(merging.read(data), _known_tracks(data))
 
 
 def check(
-    file: Path, *, settings: IntakeParams, data: Path = library.DATA, docs: Path | None = None
+    file: Path, *, settings: IntakeParams, data: Path = data_folder.DATA, docs: Path | None = None
 ) -> Intake:
     """Say what an intake of ``file`` would do; nothing is changed.
 
@@ -180,7 +182,7 @@ def run(
     *,
     settings: IntakeParams,
     inbox: Path = INBOX,
-    data: Path = library.DATA,
+    data: Path = data_folder.DATA,
     docs: Path = DATA_DOCS,
 ) -> list[Intake]:
     """Take every file that waits in ``inbox/labels/``, by name; finish first what a kill has left undone.
@@ -227,7 +229,7 @@ def add(
     *,
     settings: IntakeParams,
     inbox: Path = INBOX,
-    data: Path = library.DATA,
+    data: Path = data_folder.DATA,
     docs: Path = DATA_DOCS,
 ) -> Intake:
     """Copy ``file`` into the inbox and take it; other files that wait there stay.
@@ -255,7 +257,7 @@ def add(
 @contextmanager
 def _alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
     """Keep out other intakes, and who replaces the data folder; yield what a kill had left undone."""
-    with library.waiting_lock(data.parent / library.CACHE / library.LOCK):
+    with waiting_lock(data.parent / CACHE / LOCK):
         journal.require_folders(inbox)
         yield _finish(inbox, data=data)
 
@@ -299,7 +301,7 @@ def _waiting(inbox: Path) -> tuple[list[str], list[Intake]]:
 
 def _passed_over(found: Sequence[tuple[str, str]]) -> list[Intake]:
     """Return an intake, which did not happen, for each thing that is no file; of very many for the rest."""
-    received_at = store.timestamp(datetime.now(UTC))
+    received_at = merging.timestamp(datetime.now(UTC))
     shown = found[:_PASSED_OVER_SHOWN]
     told = [(journal.plain_name(name), dropped.refusal(kind)) for name, kind in shown]
     if rest := found[_PASSED_OVER_SHOWN:]:
@@ -335,7 +337,7 @@ def _known_tracks(data: Path) -> frozenset[str]:
 
     Not from the catalogue: DVC deletes that while it is made anew.
     """
-    root = data / library.AUDIO_FOLDER
+    root = data / data_folder.AUDIO_FOLDER
     names = (Path(entry.name) for folder in root.glob("*/") for entry in os.scandir(folder))
     known = frozenset(path.stem for path in names if path.suffix.lower() in audio.SUFFIXES)
     if not known:
@@ -383,8 +385,8 @@ def _store_text(table: pd.DataFrame | None) -> str | None:
     """Return the text that is to become the store, once it is certain that it can be read; None for none."""
     if table is None:
         return None
-    text = store.csv_text(table)
-    store.require_readable(text, table)
+    text = csv_text(table)
+    require_readable(text, table)
     return text
 
 
@@ -413,7 +415,7 @@ def _read_rejected(path: Path) -> tuple[RejectedRow, ...]:
     """Read rejected rows back; none if a cell is too long for the csv module (128 KiB)."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            _, *rows = store_checks.records(csv.reader(stream, strict=True), path=path)
+            _, *rows = csv_records(csv.reader(stream, strict=True), path=path)
     except DataError:
         return ()
     return tuple(RejectedRow(*(without_mark(str(cell)) for cell in row[1:])) for row in rows)
@@ -456,7 +458,7 @@ def _received_from(file: Path, *, settings: IntakeParams) -> _Received:
 
 def _parsed(name: str, content: dropped.Content, *, now: datetime, settings: IntakeParams) -> _Received:
     """Return what was read, and its rows, or why it cannot be taken in part."""
-    intake = Intake(file=name, sha256=content.sha256, received_at=store.timestamp(now))
+    intake = Intake(file=name, sha256=content.sha256, received_at=merging.timestamp(now))
     limits = formats.Limits(settings.max_rows, settings.max_columns, settings.max_values)
     try:
         batch = formats.read(content.data, name=name, limits=limits)
@@ -472,7 +474,7 @@ def _unread(name: str, error: Exception, *, now: datetime) -> _Received:
         reason = error.strerror or type(error).__name__
         said = f"expected a file that can be read, received {reason}. Mend its permissions, or take it away"
     fault = f"{name}: {said}. {_STAYS}"
-    return _Received(Intake(file=name, sha256="", received_at=store.timestamp(now), fault=fault), now)
+    return _Received(Intake(file=name, sha256="", received_at=merging.timestamp(now), fault=fault), now)
 
 
 def _examine(
@@ -483,7 +485,7 @@ def _examine(
     if received.batch is not None:
         return _checked(received.batch, intake, against, now=received.now, settings=settings, docs=docs)
     if received.content is not None:
-        intake = replace(intake, alpha=store.alpha(against.store))
+        intake = replace(intake, alpha=merging.alpha(against.store))
         intake = replace(intake, docs=_fault_page(intake, now=received.now, docs=docs))
     return _Examined(intake)
 
@@ -529,11 +531,11 @@ def _checked(
         docs=checks.keep_pages(docs, page) if docs else (),
     )
     if verdict.fault:
-        alpha = store.alpha(against.store)
+        alpha = merging.alpha(against.store)
         return _Examined(replace(found, fault=verdict.fault, rejected=found.rows, alpha=alpha))
     is_bad = pd.Series(batch.positions).isin(list(verdict.reasons)).to_numpy()
     good, bad = rows[~is_bad], batch.rows[is_bad]  # those put aside as they came
-    table = store.merged(against.store, good)
+    table = merging.merged(against.store, good)
     intake = replace(
         found,
         accepted=len(good),
@@ -541,7 +543,7 @@ def _checked(
         mended=len(verdict.mended),
         annotators=good["annotator"].nunique(),
         new_tracks=len(set(good["track_id"]) - set(against.store["track_id"])),
-        alpha=store.alpha(table),
+        alpha=merging.alpha(table),
         rejected_rows=_rejected(bad, batch.positions, verdict.reasons),
     )
     return _Examined(intake, None if good.empty else table)
@@ -622,7 +624,7 @@ def _beside_text(intake: Intake) -> str:
     """Return the reason of a rejected file, or the table of rejected rows."""
     if intake.fault:
         return intake.fault + "\n"
-    return store.csv_text(for_spreadsheet(pd.DataFrame([asdict(row) for row in intake.rejected_rows])))
+    return csv_text(for_spreadsheet(pd.DataFrame([asdict(row) for row in intake.rejected_rows])))
 
 
 def _record(intake: Intake) -> dict[str, str]:
@@ -630,6 +632,6 @@ def _record(intake: Intake) -> dict[str, str]:
     names = ("file", "sha256", "received_at", *_COUNTS)
     facts = {name: str(getattr(intake, name)) for name in names}
     return facts | {
-        "alpha": store.alpha_text(intake.alpha),
+        "alpha": merging.alpha_text(intake.alpha),
         "fault": _CONTROL.sub(" ", intake.fault)[:_FAULT_SHOWN],
     }

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.labelling import dropped, store
-from pipeline.sources import library
+from pipeline.labelling import dropped
+from pipeline.tables.label_history import HISTORY_FILE, with_record
+from pipeline.tables.mood_labels import LABELS_FILE
 from pipeline.untrusted import is_unseen
 
 LABELS: Final = "labels"
@@ -170,13 +171,13 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
     """Do what the plan says, or what is left of it."""
     folder = inbox / _FOLDER
     if store_hash(data) != plan.store_after:
-        _place(folder / _STORE, data / library.LABELS_FILE, by=_incoming(data))
+        _place(folder / _STORE, data / LABELS_FILE, by=_incoming(data))
     if plan.beside:
         _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)
-    history = store.with_record(data, plan.record)
+    history = with_record(data, plan.record)
     if history is not None:
         _write(folder / _HISTORY, history)
-        _place(folder / _HISTORY, data / library.HISTORY_FILE, by=_incoming(data))
+        _place(folder / _HISTORY, data / HISTORY_FILE, by=_incoming(data))
     _move(plan, inbox=inbox)
     clear(inbox)
 
@@ -192,7 +193,7 @@ def clear(inbox: Path) -> None:
 
 def store_hash(data: Path) -> str:
     """Return the SHA-256 of ``mood_labels.csv``; blank where there is none."""
-    path = data / library.LABELS_FILE
+    path = data / LABELS_FILE
     return files.sha256(path) if path.exists() else ""
 
 

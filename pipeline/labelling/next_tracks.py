@@ -232,9 +232,9 @@ def labels_by_track() -> pd.DataFrame:
     pd.DataFrame
         By track: ``n_labels``, ``agreement`` (the majority's share) and ``labelled_by``, ``"ada; ben"``.
     """
-    from pipeline.quality.labels import read
+    from pipeline.tables.mood_labels import read_annotations
 
-    table = read(MOOD_LABELS)
+    table = read_annotations(MOOD_LABELS)
     table["annotator"] = identity.as_one(table["annotator"])
     mood = table["mood"].map(canonical_mood)
     known = table[mood.notna()]

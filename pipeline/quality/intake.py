@@ -22,6 +22,7 @@ from pipeline import identity
 from pipeline.quality import labels as store_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
+from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
 from pipeline.taxonomy import MOODS, canonical_mood
 from pipeline.untrusted import visible
 
@@ -177,7 +178,7 @@ def check_batch(
     positions
         Names of the rows, unique.
     store
-        What is there already, as `pipeline.quality.labels.read` returns it.
+        What is there already, as `read_annotations` returns it.
     known_tracks
         Ids of the tracks in the library.
     now
@@ -262,7 +263,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
             arguments={"column": column, "max_value": settings.max_cell},
             severity="critical",
         )
-        for column in store_checks.REQUIRED
+        for column in LABEL_COLUMNS
     ]
     clean = [
         Check(
@@ -277,7 +278,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
         )
         for column in _TEXT
     ]
-    filled = store_checks.schema_checks(pd.DataFrame(columns=list(store_checks.REQUIRED)))
+    filled = store_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
     content = [check for check in store_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
     return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_ROW_CHECKS]
@@ -325,7 +326,7 @@ def derived(
     extra: Mapping[str, str] = NO_CELLS,
 ) -> pd.DataFrame:
     """Return the rows as the suite reads them, each named by its position."""
-    lines = rows.assign(**{store_checks.LINE: range(len(rows))})
+    lines = rows.assign(**{LINE: range(len(rows))})
     table = store_checks.derived(lines, known_tracks=known_tracks)
     table = table.assign(row=list(positions)).set_axis(list(positions))
     times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
@@ -367,7 +368,7 @@ def _short(value: str) -> str:
 def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
     """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
     here = _answers(sound, sound["row"])
-    there = _answers(store, "line " + store[store_checks.LINE].astype(str) + " of mood_labels.csv")
+    there = _answers(store, "line " + store[LINE].astype(str) + " of mood_labels.csv")
     first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
     earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(sound.index)
     answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from pipeline.errors import DataError
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
+from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
 from pipeline.taxonomy import MOODS, canonical_mood
 
 if TYPE_CHECKING:
-    from _csv import Reader
-
     from pipeline.params import LabelsParams
 
-REQUIRED: Final = ("track_id", "mood", "annotator", "labelled_at")
-# Our own column: where a row stands in the file.
-LINE: Final = "line"
 
 _ISO_8601: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})$"
 # Spreadsheets and pandas write whole numbers beside blanks as 2.0.
@@ -94,35 +88,6 @@ CONTENT_CHECKS: Final = (
 )
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read an annotation file; blanks around a cell are dropped.
-
-    Returns
-    -------
-    pd.DataFrame
-        ``line``, the 1-based line in the file, and the file's columns as text, ``""`` where blank.
-
-    Raises
-    ------
-    DataError
-        The file is missing, empty, not UTF-8, not CSV, has ragged rows, or lacks a required column.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            found = list(records(csv.reader(stream, strict=True), path=path))
-    except FileNotFoundError:
-        raise DataError(
-            f"expected annotations in {path}, received no such file. "
-            "Run this in the project's root; `make repro` makes the sample library, with labels."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: expected UTF-8 text, received {error.reason} at byte {error.start}. Save it as UTF-8."
-        ) from None
-    _, *header = _checked_header(found, path=path)
-    return pd.DataFrame(found[1:], columns=[LINE, *header]).astype(dict.fromkeys(header, "str"))
-
-
 def check_labels(
     labels: pd.DataFrame, *, known_tracks: Collection[str], settings: LabelsParams, docs: Path | None
 ) -> list[Finding]:
@@ -152,51 +117,6 @@ def check_labels(
     return found + run(_tracks_per_mood(table), checks, name="labels_classes", row="mood", docs=docs)
 
 
-def records(reader: Reader, *, path: Path, even: bool = True) -> Iterator[list[str | int]]:
-    """Yield each record after the line it starts on; skip blank lines, refuse ragged ones if ``even``."""
-    line, width = 1, 0
-    try:
-        for record in reader:
-            cells = [cell.strip() for cell in record]
-            if any(cells):
-                width = width or len(record)
-                if even:
-                    _check_width(record, width=width, where=f"{path}, line {line}")
-                yield [line, *cells]
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}, line {line}: expected comma-separated values, received: {error}.") from None
-
-
-def _check_width(record: list[str], *, width: int, where: str) -> None:
-    if len(record) != width:
-        raise DataError(
-            f"{where}: expected {width} columns as in the header, received {len(record)}. "
-            "Add or remove commas, or put quotes round a cell that has one."
-        )
-
-
-def _checked_header(records: list[list[str | int]], *, path: Path) -> list[str | int]:
-    """Return the first record if it can name columns."""
-    if not records:
-        raise DataError(
-            f"{path}: expected the columns {', '.join(REQUIRED)}, received an empty file. Put them in line 1."
-        )
-    header = [LINE, *records[0][1:]]
-    received = ", ".join(str(name) for name in header[1:])
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise DataError(
-            f"{path}: expected the columns {', '.join(REQUIRED)}, received {received}; "
-            f"{', '.join(missing)} is missing. Name the columns in line 1, separated by commas."
-        )
-    if len(set(header)) < len(header):
-        raise DataError(
-            f"{path}: expected each column once and none called {LINE}, received {received}. Rename it."
-        )
-    return header
-
-
 def schema_checks(labels: pd.DataFrame) -> list[Check]:
     """Return the checks that the required columns are there, and filled in."""
     return [
@@ -209,7 +129,7 @@ def schema_checks(labels: pd.DataFrame) -> list[Check]:
             arguments={"column": column},
             severity="critical",
         )
-        for column in REQUIRED
+        for column in LABEL_COLUMNS
     ]
 
 

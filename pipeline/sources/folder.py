@@ -15,9 +15,14 @@ from typing import Final
 
 import pandas as pd
 
-from pipeline import files
+from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import kept_labels, library, sample_files
+from pipeline.sources import kept_labels, sample_files
+from pipeline.tables.dataset import write_dataset
+from pipeline.tables.index import INDEX_COLUMNS, write_index
+from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
+from pipeline.tables.text_csv import read_table
+from pipeline.untrusted import listing
 
 SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 ARTIST_COLUMNS: Final = ("track_id", "artist")
@@ -48,7 +53,7 @@ def ingest(
     labels: Path | None = None,
     artists: Path | None = None,
     name: str | None = None,
-    data: Path = library.DATA,
+    data: Path = data_folder.DATA,
 ) -> pd.DataFrame:
     """Copy a library into the data folder and version it.
 
@@ -83,7 +88,7 @@ def ingest(
         raise DataError(
             f"Expected a name without slashes for the data. Received {title!r}. Give --name NAME."
         )
-    index, kept = library.publish(
+    index, kept = data_folder.publish(
         lambda staging: _fill(staging, scan.tracks, artists=known, labels=labels, name=title, data=data),
         data=data,
     )
@@ -107,7 +112,7 @@ def scan_folder(source: Path) -> Scan:
     if not tracks:
         raise DataError(
             f"Expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/. Received: "
-            f"{library.listing([path.relative_to(source).as_posix() for path in found])} other files. "
+            f"{listing([path.relative_to(source).as_posix() for path in found])} other files. "
             "Name the folder that holds the genre folders."
         )
     _check_names(tracks)
@@ -123,12 +128,10 @@ def read_artists(path: Path) -> pd.DataFrame:
     DataError
         If the file is not such a CSV, or names a track twice.
     """
-    table = library.read_table(path, columns=ARTIST_COLUMNS)
+    table = read_table(path, columns=ARTIST_COLUMNS)
     twice = table.loc[table["track_id"].duplicated(), "track_id"].tolist()
     if twice:
-        raise DataError(
-            f"{path}: expected each track once. Received twice {library.listing(twice)}. Keep one."
-        )
+        raise DataError(f"{path}: expected each track once. Received twice {listing(twice)}. Keep one.")
     return table
 
 
@@ -160,7 +163,7 @@ def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFram
     credits = artists.reindex(columns=["track_id", "artist", "title"], fill_value="")
     index = facts.merge(credits, on="track_id", how="left").fillna("")
     index["artist_source"] = index["artist"].ne("").map({True: "given", False: ""})
-    return index.reindex(columns=list(library.INDEX_COLUMNS), fill_value="")
+    return index.reindex(columns=list(INDEX_COLUMNS), fill_value="")
 
 
 def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
@@ -171,8 +174,8 @@ def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
         f"{len(index)} tracks of {len(counts)} genres: "
         + ", ".join(f"{genre} {count}" for genre, count in counts.items()),
         f"  artist known: {int(index['artist'].ne('').sum())}",
-        f"  exact duplicates: {library.listing(copies)}",
-        f"  ignored files: {library.listing(ignored)}",
+        f"  exact duplicates: {listing(copies)}",
+        f"  ignored files: {listing(ignored)}",
     ]
     return "\n".join(lines)
 
@@ -191,14 +194,14 @@ def _check_names(tracks: list[Path]) -> None:
     if bad:
         raise DataError(
             "Expected names of folders and files free of comma, double quote, backslash and newline. "
-            f"Received {library.listing(bad)}. Rename them."
+            f"Received {listing(bad)}. Rename them."
         )
     uses = Counter(path.stem for path in tracks)
     clashes = sorted(f"{path.parent.name}/{path.name}" for path in tracks if uses[path.stem] > 1)
     if clashes:
         raise DataError(
             "Expected file names that are unique over all genres, as they are the track ids. "
-            f"Received {library.listing(clashes)}. Rename or remove them."
+            f"Received {listing(clashes)}. Rename or remove them."
         )
 
 
@@ -212,19 +215,21 @@ def _fill(
     data: Path,
 ) -> tuple[pd.DataFrame, str]:
     """Write a data folder from audio files; return its index, and what was kept of the labels."""
-    library.write_labels(staging, labels)
+    write_labels(staging, labels)
     ids = {track.stem for track in tracks}
     kept = "" if labels else kept_labels.carry_over(staging, data=data, names={name}, track_ids=ids)
-    copies = [staging / library.AUDIO_FOLDER / t.parent.name / (t.stem + t.suffix.lower()) for t in tracks]
+    copies = [
+        staging / data_folder.AUDIO_FOLDER / t.parent.name / (t.stem + t.suffix.lower()) for t in tracks
+    ]
     for track, copy in zip(tracks, copies, strict=True):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(track, copy)
     index = describe_tracks(copies, artists=artists)
-    library.write_index(staging, index)
+    write_index(staging, index)
     genres = index["genre"].nunique()
     synthetic = sample_files.is_sample(index["sha256"].tolist())
     description = f"{len(index)} tracks of {genres} genres" + (", a copy of the sample" if synthetic else "")
-    library.write_dataset(staging, name=name, description=description, synthetic=synthetic)
+    write_dataset(staging, name=name, description=description, synthetic=synthetic)
     return index, kept
 
 
@@ -238,7 +243,7 @@ def main() -> None:
         "--labels",
         type=Path,
         metavar="CSV",
-        help=f"{','.join(library.LABEL_COLUMNS)} (default: the labels that are there, if of this library)",
+        help=f"{','.join(LABEL_COLUMNS)} (default: the labels that are there, if of this library)",
     )
     parser.add_argument("--artists", type=Path, metavar="CSV", help="track_id,artist[,title]")
     parser.add_argument("--name", help="what the data goes by (default: the folder's name)")

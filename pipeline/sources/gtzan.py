@@ -22,14 +22,20 @@ from typing import Final
 
 import pandas as pd
 
-from pipeline import files
+from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import kept_labels, library
+from pipeline.sources import kept_labels
+from pipeline.tables.dataset import write_dataset
+from pipeline.tables.index import INDEX_COLUMNS, write_index
+from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
+from pipeline.tables.text_csv import read_table
+from pipeline.untrusted import listing
+from pipeline.workspace_lock import CACHE, waiting_lock
 
 # The original server is gone; mirdata and torchaudio pin the same MD5 (1.2 GB).
 URL: Final = "https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz"
 MD5: Final = "5b3d6dddb579ab49814ab86dba69e7c7"
-DOWNLOADS: Final = library.CACHE / "downloads"
+DOWNLOADS: Final = CACHE / "downloads"
 
 INDEX: Final = Path(__file__).with_name("gtzan_index.csv")
 TRACKS_IN_ALL: Final = 1000
@@ -78,7 +84,7 @@ class Verification:
         return tuple(sorted(self.sound + self.corrupt))
 
 
-def ingest(source: Path, *, labels: Path | None = None, data: Path = library.DATA) -> Verification:
+def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder.DATA) -> Verification:
     """Take GTZAN into the data folder and version it.
 
     Parameters
@@ -100,7 +106,7 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = library.DAT
         raise DataError(
             f"Expected a folder or an archive of GTZAN. Received: {source}, which does not exist."
         )
-    found, kept = library.publish(
+    found, kept = data_folder.publish(
         lambda staging: _fill(staging, source, index=read_index(), labels=labels, data=data), data=data
     )
     print(summary(found) + kept)
@@ -109,7 +115,7 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = library.DAT
 
 def read_index() -> pd.DataFrame:
     """Return the facts on all 1000 tracks, one row each, as text."""
-    return library.read_table(INDEX, columns=library.INDEX_COLUMNS)
+    return read_table(INDEX, columns=INDEX_COLUMNS)
 
 
 def verify(folder: Path, index: pd.DataFrame) -> Verification:
@@ -141,10 +147,10 @@ def summary(found: Verification) -> str:
     total = len(found.present) + len(found.missing)
     lines = [
         f"GTZAN: {len(found.present)} of {total} tracks taken in, {len(found.sound)} of them sound",
-        f"  corrupt (not the published content, taken in all the same): {library.listing(found.corrupt)}",
-        f"  missing: {library.listing(found.missing)}",
-        f"  extra files (ignored): {library.listing(found.extra)}",
-        f"  known faults (copies, not in the filtered split, damage): {library.listing(found.known_faulty)}",
+        f"  corrupt (not the published content, taken in all the same): {listing(found.corrupt)}",
+        f"  missing: {listing(found.missing)}",
+        f"  extra files (ignored): {listing(found.extra)}",
+        f"  known faults (copies, not in the filtered split, damage): {listing(found.known_faulty)}",
     ]
     return "\n".join(lines)
 
@@ -215,7 +221,7 @@ def download(url: str = URL, *, md5: str = MD5, folder: Path = DOWNLOADS) -> Pat
         raise DataError(f"Expected an MD5 of 32 hexadecimal digits in lower case. Received: {md5!r}.")
     # Named by content: bytes of one archive are never appended to another's.
     part = folder / f"{md5}.part"
-    with library.waiting_lock(folder / "download.lock"):
+    with waiting_lock(folder / "download.lock"):
         try:
             return Path(
                 pooch.retrieve(
@@ -332,25 +338,25 @@ def _fill(
     staging: Path, source: Path, *, index: pd.DataFrame, labels: Path | None, data: Path
 ) -> tuple[Verification, str]:
     """Write a data folder from a folder or an archive; return what it holds, and which labels were kept."""
-    library.write_labels(staging, labels)
-    audio = staging / library.AUDIO_FOLDER
+    write_labels(staging, labels)
+    audio = staging / data_folder.AUDIO_FOLDER
     take = copy if source.is_dir() else unpack
     extra = take(source, audio, wanted=set(_track_paths(index)))
     found = replace(verify(audio, index), extra=extra)
     if not found.sound:
         raise DataError(
             f"Expected GTZAN's .au files as [genres/]<genre>/<genre>.NNNNN.au in {source}. Received: "
-            f"no sound one; corrupt {library.listing(found.corrupt)}; other files {library.listing(extra)}. "
+            f"no sound one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
             "For another edition (.wav, …) use pipeline.sources.folder, with --artists "
             "pipeline/sources/gtzan_index.csv."
         )
     ids = set(found.present)
     kept = "" if labels else kept_labels.carry_over(staging, data=data, names={WHOLE, PART}, track_ids=ids)
-    library.write_index(staging, index[index["track_id"].isin(ids)])
+    write_index(staging, index[index["track_id"].isin(ids)])
     n = len(found.present)
     name = WHOLE if n == TRACKS_IN_ALL else PART
     description = f"GTZAN, {n} of {TRACKS_IN_ALL} tracks, {len(found.sound)} with the published content"
-    library.write_dataset(staging, name=name, description=description)
+    write_dataset(staging, name=name, description=description)
     return found, kept
 
 
@@ -374,7 +380,7 @@ def main() -> None:
     """Take GTZAN into the data folder."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sources.gtzan", description=main.__doc__)
     parser.add_argument("source", nargs="?", type=Path, help="folder or archive; without it: download")
-    parser.add_argument("--labels", type=Path, metavar="CSV", help=",".join(library.LABEL_COLUMNS))
+    parser.add_argument("--labels", type=Path, metavar="CSV", help=",".join(LABEL_COLUMNS))
     parser.add_argument("--url", default=URL, help="mirror to download from (default: %(default)s)")
     parser.add_argument("--md5", default=MD5, help="MD5 of what is downloaded (default: GTZAN's)")
     args = parser.parse_args()

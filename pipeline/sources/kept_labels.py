@@ -10,9 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import files
-from pipeline.labelling import store
-from pipeline.quality.labels import LINE
-from pipeline.sources import library
+from pipeline.labelling import merging
+from pipeline.tables.dataset import dataset_of
+from pipeline.tables.label_history import HISTORY_FILE
+from pipeline.tables.mood_labels import LABELS_FILE, LINE
+from pipeline.tables.text_csv import csv_text
+from pipeline.untrusted import listing
 
 
 def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str]) -> str:
@@ -42,8 +45,8 @@ def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str
     DataError
         If there are labels of the same library and they cannot be read.
     """
-    there = library.read_dataset(data)
-    if there.get("synthetic", True) or not (data / library.LABELS_FILE).exists():
+    there = dataset_of(data)
+    if there.get("synthetic", True) or not (data / LABELS_FILE).exists():
         return ""
     if there["name"] not in names:
         return (
@@ -51,7 +54,7 @@ def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str
             "them in the data of before. If it is the same library, put that md5 into data.dvc, run `dvc "
             f"checkout data`, and import by pipeline.sources.folder with --name {shlex.quote(there['name'])}."
         )
-    table = store.read(data)
+    table = merging.read(data)
     is_here = table["track_id"].isin(track_ids)
     _copy_labels(table[is_here], staging, data=data, is_whole=bool(is_here.all()))
     return _kept(table.loc[is_here, "track_id"], table.loc[~is_here, "track_id"])
@@ -60,11 +63,11 @@ def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str
 def _copy_labels(table: pd.DataFrame, staging: Path, *, data: Path, is_whole: bool) -> None:
     """Write the labels that stay, byte for byte if all of them do, and the history."""
     if is_whole:
-        shutil.copyfile(data / library.LABELS_FILE, staging / library.LABELS_FILE)
+        shutil.copyfile(data / LABELS_FILE, staging / LABELS_FILE)
     else:
-        files.write_text(staging / library.LABELS_FILE, store.csv_text(table.drop(columns=LINE)))
-    if (data / library.HISTORY_FILE).exists():
-        shutil.copyfile(data / library.HISTORY_FILE, staging / library.HISTORY_FILE)
+        files.write_text(staging / LABELS_FILE, csv_text(table.drop(columns=LINE)))
+    if (data / HISTORY_FILE).exists():
+        shutil.copyfile(data / HISTORY_FILE, staging / HISTORY_FILE)
 
 
 def _kept(here: pd.Series, gone: pd.Series) -> str:
@@ -73,6 +76,6 @@ def _kept(here: pd.Series, gone: pd.Series) -> str:
     if gone.empty:
         return said
     return (
-        f"{said}; dropped: {len(gone)} of tracks that are gone ({library.listing(gone.unique().tolist())}). "
+        f"{said}; dropped: {len(gone)} of tracks that are gone ({listing(gone.unique().tolist())}). "
         "DVC's cache has them in the data of before: put its md5 into data.dvc and run `dvc checkout data`."
     )

@@ -27,9 +27,13 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from pipeline import files
+from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import library, synth
+from pipeline.sources import synth
+from pipeline.tables.dataset import DATASET_FILE
+from pipeline.tables.index import INDEX_FILE
+from pipeline.tables.label_history import write_history
+from pipeline.tables.mood_labels import LABEL_COLUMNS, LABELS_FILE
 from pipeline.taxonomy import GTZAN_GENRES, MOODS
 
 SEED: Final = 20_240_305
@@ -148,7 +152,7 @@ def render_track(track: Track, samples: int) -> np.ndarray:
 
 def _write_track(folder: Path, samples: int, track: Track) -> tuple[int, str]:
     """Render and write one ``.au``; return its bytes and SHA-256."""
-    path = folder / library.AUDIO_FOLDER / track.genre / f"{track.track_id}.au"
+    path = folder / data_folder.AUDIO_FOLDER / track.genre / f"{track.track_id}.au"
     clip = render_track(track, samples)
     with files.replacing(path) as temporary:
         soundfile.write(temporary, clip, synth.SAMPLE_RATE, format="AU", subtype="PCM_16")
@@ -204,7 +208,7 @@ def label_tracks(tracks: list[Track], seed: int) -> pd.DataFrame:
         for annotator in rng.choice(list(ANNOTATORS), ANNOTATORS_PER_TRACK, replace=False):
             moment = FIRST_LABEL + timedelta(seconds=SECONDS_PER_LABEL * len(rows))
             rows.append((track.track_id, hear(annotator, track.mood, rng), annotator, f"{moment:{ISO_8601}}"))
-    return pd.DataFrame(rows, columns=list(library.LABEL_COLUMNS))
+    return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
 
 
 def write_library(
@@ -240,11 +244,11 @@ def write_library(
     _check(seed, genres, tracks_per_artist, artists_per_genre, seconds)
     tracks = plan_tracks(seed, tuple(genres), artists_per_genre, tracks_per_artist)
     written = _write_tracks(folder, round(seconds * synth.SAMPLE_RATE), tracks)
-    files.write_csv(folder / library.INDEX_FILE, _index(tracks, written))
-    files.write_csv(folder / library.LABELS_FILE, label_tracks(tracks, seed))
-    library.write_history(folder)
+    files.write_csv(folder / INDEX_FILE, _index(tracks, written))
+    files.write_csv(folder / LABELS_FILE, label_tracks(tracks, seed))
+    write_history(folder)
     files.write_json(
-        folder / library.DATASET_FILE,
+        folder / DATASET_FILE,
         {"name": "sample", "synthetic": True, "description": DESCRIPTION, "seed": seed},
     )
 
@@ -280,7 +284,7 @@ def main() -> None:
         "--seed", type=int, default=SEED, help="another seed, other music (default: %(default)s)"
     )
     seed = parser.parse_args().seed
-    library.publish(partial(write_library, seed=seed))
+    data_folder.publish(partial(write_library, seed=seed))
 
 
 if __name__ == "__main__":

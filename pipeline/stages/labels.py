@@ -18,7 +18,7 @@ from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.stage_run import run_stage
 from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
-from pipeline.tables.mood_labels import MOOD_LABELS
+from pipeline.tables.mood_labels import MOOD_LABELS, read_annotations
 from pipeline.tables.tracks import read_tracks, usable_tracks
 from pipeline.taxonomy import MOODS, TASKS, canonical_mood
 
@@ -62,7 +62,7 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
     from pipeline.quality import labels as checks
 
     tracks = read_tracks()
-    annotations = checks.read(MOOD_LABELS)
+    annotations = read_annotations(MOOD_LABELS)
     if annotations.empty:
         raise DataError(
             f"{MOOD_LABELS}: expected moods (task `mood` is in params.yaml's `tasks`), received no rows. "

@@ -12,15 +12,16 @@ from typing import Any, Final
 
 import pandas as pd
 
+from pipeline import data_folder as sources
 from pipeline import params, templates
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_text
 from pipeline.reporting import record_results, report_figures
-from pipeline.sources import library as sources
 from pipeline.stage_run import run_stage
 from pipeline.stages import register
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features
+from pipeline.tables.label_history import HISTORY_FILE
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels, soft_labels
 from pipeline.tables.predictions import plots_folder
 from pipeline.tables.splits import LEAKY
@@ -50,7 +51,7 @@ REPORTED: Final[tuple[Row, ...]] = (
     {"task": "mood", "model": "cnn64", "accuracy": 0.6644, "log_loss": 2.0630, "rows": 900},
 )
 
-HISTORY: Final = sources.DATA / sources.HISTORY_FILE
+HISTORY: Final = sources.DATA / HISTORY_FILE
 INTAKES_SHOWN: Final = 30  # the latest
 ROWS_SHOWN: Final = 8  # of a finding
 TRACKS_SHOWN: Final = 40  # of the tracks that are not used

@@ -7,22 +7,42 @@ from typing import Final
 
 import pandas as pd
 
+from pipeline import files
 from pipeline.errors import DataError
-from pipeline.sources import library
+from pipeline.tables.text_csv import read_table
 
 INDEX: Final = Path("data/index.csv")
+INDEX_FILE: Final = INDEX.name
 
-INDEX_COLUMNS: Final = ("track_id", "artist", "title", "exact_duplicate_of", "filtered_split")
+INDEX_COLUMNS: Final = (
+    "track_id",
+    "genre",
+    "bytes",
+    "sha256",
+    "artist",
+    "title",
+    "artist_source",
+    "exact_duplicate_of",
+    "filtered_split",
+)
+# What the catalogue needs of them.
+USED_COLUMNS: Final = ("track_id", "artist", "title", "exact_duplicate_of", "filtered_split")
 
 
 def read_index(path: Path) -> pd.DataFrame:
     """Read artist, title, known duplicates and the published split; all text, blank where unknown."""
     if not path.exists():
         raise DataError(f"expected {path} (artist, title, split), received no such file. Fill data/ again.")
-    index = library.read_table(path, columns=INDEX_COLUMNS)
+    index = read_table(path, columns=USED_COLUMNS)
     twice = index.loc[index["track_id"].duplicated(), "track_id"].unique().tolist()
     if twice:
         raise DataError(
             f"{path}: expected each track once, received {', '.join(twice[:5])} twice. Delete a row."
         )
     return index.set_index("track_id")
+
+
+def write_index(folder: Path, index: pd.DataFrame) -> None:
+    """Write the facts on a data folder's tracks, sorted by id; columns not given are left blank."""
+    table = index.reindex(columns=list(INDEX_COLUMNS), fill_value="").sort_values("track_id")
+    files.write_csv(folder / INDEX_FILE, table)

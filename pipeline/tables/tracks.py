@@ -30,15 +30,13 @@ TRACK_COLUMNS: Final = (
     "usable",
     "reason",
 )
+NUMERIC: Final = ("seconds", "n_slices", "sample_rate", "channels", "peak", "rms", "clipped", "usable")
 
 
 def read_tracks(path: Path = TRACKS) -> pd.DataFrame:
     """Read ``tracks.csv``; text columns have blanks, not NaN."""
     text = {name: str for name in TRACK_COLUMNS if name not in NUMERIC}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={})
-
-
-NUMERIC: Final = ("seconds", "n_slices", "sample_rate", "channels", "peak", "rms", "clipped", "usable")
 
 
 def usable_tracks(path: Path = TRACKS) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from prefect.exceptions import ObjectNotFound
 from flows import label_intake as flow
 from pipeline import files, params
 from pipeline.labelling.inbox import Intake, RejectedRow
-from pipeline.sources import library
+from pipeline.tables.label_history import HISTORY_COLUMNS
+from pipeline.tables.mood_labels import LABEL_COLUMNS
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, usable_tracks
 from pipeline.tables.tracks import TRACKS as TRACKS_FILE
@@ -37,14 +38,14 @@ def project(workspace: Path) -> Path:
     rows[5]["usable"] = False
     files.write_csv(TRACKS_FILE, pd.DataFrame(rows))
     Path("data").mkdir()
-    library.write_history(Path("data"))
+    write_intakes(Path("data"))
     label(TRACKS)
     return workspace
 
 
 def label(tracks: list[str], mood: str = "Other") -> None:
     rows = [(track, mood, "ann", TIME) for track in tracks]
-    files.write_csv(Path("data/mood_labels.csv"), pd.DataFrame(rows, columns=list(library.LABEL_COLUMNS)))
+    files.write_csv(Path("data/mood_labels.csv"), pd.DataFrame(rows, columns=list(LABEL_COLUMNS)))
 
 
 def learn(model: str, tracks: list[str]) -> None:
@@ -141,7 +142,7 @@ def test_nobody_serves_retrains(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
 
 def record(file: str, received_at: str, accepted: int) -> dict[str, Any]:
     facts = {"file": file, "received_at": received_at, "rows": accepted + 1, "accepted": accepted}
-    return dict.fromkeys(library.HISTORY_COLUMNS, "") | facts
+    return dict.fromkeys(HISTORY_COLUMNS, "") | facts
 
 
 SUNDAY = ("sunday.csv", "2024-03-03T14:00:00.000Z", 5)
@@ -150,7 +151,7 @@ TUESDAY = ("tuesday.csv", "2024-03-05T14:00:00.000Z", 4)
 FAULT = ("fault.csv", "2024-03-05T15:00:00.000Z", 0)
 
 
-def write_history(*intakes: tuple[str, str, int]) -> None:
+def write_intakes(*intakes: tuple[str, str, int]) -> None:
     files.write_csv(Path("data/label_history.csv"), pd.DataFrame([record(*one) for one in intakes]))
 
 
@@ -163,9 +164,9 @@ def test_the_commit_message_names_all_that_the_committed_data_lack(project: Path
     dvc = (sys.executable, "-m", "dvc")
     call("git", "init", "-q")
     call(*dvc, "init", "-q")
-    write_history(SUNDAY)
+    write_intakes(SUNDAY)
     call(*dvc, "add", "-q", "data")
-    write_history(SUNDAY, MONDAY, TUESDAY, FAULT)
+    write_intakes(SUNDAY, MONDAY, TUESDAY, FAULT)
     call("git", "add", "-A")
     call("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "x")
     assert flow.commit_message(12).splitlines() == [
@@ -177,7 +178,7 @@ def test_the_commit_message_names_all_that_the_committed_data_lack(project: Path
 
 
 def test_without_git_the_commit_message_names_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_history(SUNDAY, MONDAY, TUESDAY, FAULT)
+    write_intakes(SUNDAY, MONDAY, TUESDAY, FAULT)
     monkeypatch.setenv("PATH", "")
     assert flow.commit_message(3).startswith("Add 17 mood labels; 3 tracks are new")
 

@@ -14,6 +14,7 @@ import pytest
 from pipeline import params
 from pipeline.labelling import guide
 from pipeline.quality import labels as checks
+from pipeline.tables.mood_labels import read_annotations
 from pipeline.taxonomy import MOODS, POLES
 from tests.conftest import ROOT
 
@@ -45,7 +46,7 @@ def test_the_pages_example_passes_the_checks(workspace: Path, settings: params.P
     (example,) = re.findall(r'<pre class="example">(.*?)</pre>', page, re.DOTALL)
     Path("example.csv").write_text(example + "\n")
     found = checks.check_labels(
-        checks.read(Path("example.csv")),
+        read_annotations(Path("example.csv")),
         known_tracks={"rock.00042", "jazz.00007"},
         settings=settings.labels,
         docs=None,

@@ -15,13 +15,12 @@ import pytest
 from pipeline import params
 from pipeline.errors import DataError
 from pipeline.labelling import dropped, formats, inbox, journal
-from pipeline.quality.labels import REQUIRED
-from pipeline.sources import library
+from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 from pipeline.untrusted import visible
 from tests.conftest import ROOT
 
 TIME = "2024-03-05T14:00:00Z"
-HEADER = ",".join(REQUIRED)
+HEADER = ",".join(LABEL_COLUMNS)
 ROW = f"blues.00001,Other,bob,{TIME}"
 SECRET = "root:x:0:0"
 LABELS = Path("inbox/labels")
@@ -33,7 +32,7 @@ def project(workspace: Path) -> Path:
     Path("data/gtzan/blues").mkdir(parents=True)
     for number in range(2):
         Path(f"data/gtzan/blues/blues.{number:05}.au").touch()
-    library.write_labels(Path("data"), None)
+    write_labels(Path("data"), None)
     LABELS.mkdir(parents=True)
     Path("private").mkdir()
     Path("private/passwd").write_text(f"{HEADER}\n{SECRET},Other,bob,{TIME}\n")

@@ -18,8 +18,10 @@ from filelock import FileLock
 from pipeline import params
 from pipeline.errors import DataError
 from pipeline.files import sha256
-from pipeline.labelling import inbox, store
-from pipeline.sources import library
+from pipeline.labelling import inbox, merging
+from pipeline.tables import text_csv
+from pipeline.tables.label_history import HISTORY_COLUMNS, read_history, with_record
+from pipeline.tables.mood_labels import write_labels
 from pipeline.taxonomy import MOODS
 
 TIME = "2024-03-05T14:00:00Z"
@@ -35,7 +37,7 @@ def project(workspace: Path) -> Path:
     Path("data/gtzan/blues").mkdir(parents=True)
     for track in TRACKS:
         Path(f"data/gtzan/blues/{track}.au").touch()
-    library.write_labels(Path("data"), None)
+    write_labels(Path("data"), None)
     with STORE.open("a") as stream:
         stream.write(f"blues.00000,Other,ann,{TIME}\n")
     Path("inbox/labels").mkdir(parents=True)
@@ -438,8 +440,8 @@ def without_quotes(table: pd.DataFrame, _: int) -> str:
 def test_a_store_that_would_not_read_back_is_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
     drop("batch.csv", f"blues.00001,Other,bob,{TIME}")
     before = STORE.read_bytes()
-    monkeypatch.setattr(store, "utc", lambda times: times + ",x")
-    monkeypatch.setattr(store, "_written", without_quotes)
+    monkeypatch.setattr(merging, "utc", lambda times: times + ",x")
+    monkeypatch.setattr(text_csv, "_written", without_quotes)
     with pytest.raises(DataError, match="expected"):
         run()
     assert STORE.read_bytes() == before
@@ -562,7 +564,7 @@ def test_the_history_keeps_a_fault_in_one_short_line() -> None:
 
 
 def test_an_older_history_gets_the_column_of_faults() -> None:
-    HISTORY.write_text(",".join(library.HISTORY_COLUMNS[:-1]) + "\n")
+    HISTORY.write_text(",".join(HISTORY_COLUMNS[:-1]) + "\n")
     drop("bad.csv", header="track_id,mood")
     run()
     (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
@@ -575,9 +577,9 @@ def test_the_history_holds_no_formula_and_reads_as_it_was() -> None:
     (intake,) = run()
     text = HISTORY.read_text()
     assert "\n'=1+1.csv," in text
-    (row,) = store.read_history(Path("data")).to_dict("records")
+    (row,) = read_history(Path("data")).to_dict("records")
     assert (row["file"], row["fault"]) == ("=1+1.csv", intake.fault)
-    assert store.with_record(Path("data"), row) is None
+    assert with_record(Path("data"), row) is None
 
 
 def test_formulas_are_disarmed_among_the_rejected_and_only_there() -> None:

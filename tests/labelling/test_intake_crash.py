@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.sources import library
+from pipeline.tables.mood_labels import write_labels
 
 ROOT = Path(__file__).parents[2]
 HEADER = "track_id,mood,annotator,labelled_at"
@@ -101,7 +101,7 @@ def project(folder: Path) -> Path:
     (folder / "inbox/labels").mkdir(parents=True)
     for track in TRACKS:
         (folder / f"data/gtzan/blues/{track}.au").touch()
-    library.write_labels(folder / "data", None)
+    write_labels(folder / "data", None)
     for name, rows in FILES.items():
         path = folder / "inbox/labels" / name
         path.write_bytes(b"\xff" if rows is None else "\n".join([HEADER, *rows, ""]).encode())

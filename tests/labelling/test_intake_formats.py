@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import identity
-from pipeline.labelling import formats, store
+from pipeline.labelling import formats
 from pipeline.labelling.formats import FileFaultError
+from pipeline.tables.mood_labels import require_readable
+from pipeline.tables.text_csv import csv_text
 from pipeline.untrusted import without_mark
 
 TIME = "2024-03-05T14:00:00Z"
@@ -170,7 +172,7 @@ def test_a_file_of_open_questions_is_told_so() -> None:
 @settings(max_examples=200, deadline=None)
 def test_what_is_written_is_read_back(rows: list[list[str]]) -> None:
     table = pd.DataFrame([["a", *row] for row in rows], columns=["x", "y", "z"], dtype="object")
-    store.require_readable(store.csv_text(table), table)
+    require_readable(csv_text(table), table)
 
 
 def task(number: int = 17, *, data=None, **changes):

@@ -3,7 +3,8 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.params import LabelsParams
-from pipeline.quality.labels import check_labels, read
+from pipeline.quality.labels import check_labels
+from pipeline.tables.mood_labels import read_annotations
 from pipeline.taxonomy import MOODS
 
 HEADER = "track_id,mood,annotator,labelled_at,confidence"
@@ -20,7 +21,7 @@ def sound_lines():
 def table_of(tmp_path, lines, *, header=HEADER):
     path = tmp_path / "mood_labels.csv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return read(path)
+    return read_annotations(path)
 
 
 def check(labels, *, least=1, severity=None):
@@ -37,7 +38,7 @@ def test_read_keeps_text_and_line_numbers(tmp_path):
     path.write_bytes(
         f'\ufeff{HEADER}\r\n\r\n 007 ,Other,"Ann,\nB",{TIME},\r\nx,Other,NA,{TIME},1\r\n'.encode()
     )
-    assert read(path).to_dict("list") == {
+    assert read_annotations(path).to_dict("list") == {
         "line": [3, 5],
         "track_id": ["007", "x"],
         "mood": ["Other", "Other"],
@@ -66,12 +67,12 @@ def test_read_says_what_is_wrong_with_a_file(tmp_path, content, message):
     path = tmp_path / "mood_labels.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"mood_labels.csv.*{message}"):
-        read(path)
+        read_annotations(path)
 
 
 def test_read_names_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"none.csv, received no such file"):
-        read(tmp_path / "none.csv")
+        read_annotations(tmp_path / "none.csv")
 
 
 def test_sound_labels_have_no_findings(tmp_path):

@@ -13,8 +13,13 @@ import pandas as pd
 import pytest
 import soundfile
 
+from pipeline import data_folder
 from pipeline.errors import DataError
-from pipeline.sources import folder, kept_labels, library, sample
+from pipeline.sources import folder, kept_labels, sample
+from pipeline.tables.dataset import write_dataset
+from pipeline.tables.index import INDEX_COLUMNS
+from pipeline.tables.label_history import HISTORY_COLUMNS
+from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,14 +169,14 @@ def test_summary_names_what_matters(source: Path) -> None:
     said = folder.summary(index, ignored=("x.txt",))
     assert "exact duplicates: 0" in said
     assert "ignored files: 1: x.txt" in said
-    assert list(index.columns) == list(library.INDEX_COLUMNS)
+    assert list(index.columns) == list(INDEX_COLUMNS)
 
 
 HEADER = "track_id,mood,annotator,labelled_at,confidence\n"
 LABELS = HEADER + "".join(
     f"{track},Other,{who},2026-01-01T00:00:00Z,\n" for track, who in (("a", "me"), ("b", "me"), ("b", "you"))
 )
-HISTORY = ",".join(library.HISTORY_COLUMNS) + "\nbatch.csv" + "," * 10 + "\n"
+HISTORY = ",".join(HISTORY_COLUMNS) + "\nbatch.csv" + "," * 10 + "\n"
 
 
 def label(data: Path, *, labels: str = LABELS) -> None:
@@ -190,7 +195,7 @@ def texts(data: Path) -> tuple[str, str]:
 def data(tmp_path: Path) -> Path:
     """Return a data folder of the library "My Music" with three labels of two tracks."""
     (tmp_path / "data").mkdir()
-    library.write_dataset(tmp_path / "data", name="My Music", description="some")
+    write_dataset(tmp_path / "data", name="My Music", description="some")
     label(tmp_path / "data")
     return tmp_path / "data"
 
@@ -199,7 +204,7 @@ def data(tmp_path: Path) -> Path:
 def staging(tmp_path: Path) -> Path:
     """Return a new data folder that has no labels yet."""
     (tmp_path / "staging").mkdir()
-    library.write_labels(tmp_path / "staging", None)
+    write_labels(tmp_path / "staging", None)
     return tmp_path / "staging"
 
 
@@ -230,7 +235,7 @@ def test_a_given_label_file_replaces_labels_and_history(source: Path, repository
     folder.ingest(source, data=repository / "data")
     label(repository / "data")
     folder.ingest(source, data=repository / "data", labels=given)
-    assert texts(repository / "data") == (HEADER, ",".join(library.HISTORY_COLUMNS) + "\n")
+    assert texts(repository / "data") == (HEADER, ",".join(HISTORY_COLUMNS) + "\n")
 
 
 def test_labels_that_all_stay_are_kept_to_the_byte(data: Path, staging: Path) -> None:
@@ -245,7 +250,7 @@ def test_labels_that_all_stay_are_kept_to_the_byte(data: Path, staging: Path) ->
 def test_labels_without_a_history_are_kept(data: Path, staging: Path) -> None:
     (data / "label_history.csv").unlink()
     kept_labels.carry_over(staging, data=data, names={"My Music"}, track_ids={"a", "b"})
-    assert texts(staging) == (LABELS, ",".join(library.HISTORY_COLUMNS) + "\n")
+    assert texts(staging) == (LABELS, ",".join(HISTORY_COLUMNS) + "\n")
 
 
 @pytest.mark.parametrize("identity", [{"name": "My Music", "synthetic": True}, None])
@@ -283,8 +288,10 @@ def test_labels_that_cannot_be_read_stop_the_import_and_stay(source: Path, repos
 
 
 def test_the_sample_gives_way_to_a_library_with_its_ids(tmp_path: Path, repository: Path) -> None:
-    library.publish(partial(sample.write_library, genres=("blues",), seconds=0.2), data=repository / "data")
+    data_folder.publish(
+        partial(sample.write_library, genres=("blues",), seconds=0.2), data=repository / "data"
+    )
     assert "blues.00001" in texts(repository / "data")[0]
     tone(tmp_path / "sample" / "blues" / "blues.00001.wav")
     folder.ingest(tmp_path / "sample", data=repository / "data")
-    assert texts(repository / "data")[0] == ",".join(library.LABEL_COLUMNS) + "\n"
+    assert texts(repository / "data")[0] == ",".join(LABEL_COLUMNS) + "\n"

@@ -18,7 +18,10 @@ import requests
 
 from pipeline import taxonomy
 from pipeline.errors import DataError
-from pipeline.sources import gtzan, library
+from pipeline.sources import gtzan
+from pipeline.tables.dataset import dataset_of
+from pipeline.tables.index import INDEX_COLUMNS
+from pipeline.tables.mood_labels import LABEL_COLUMNS
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 CHUNK = 1 << 16  # what is kept are whole chunks
@@ -316,7 +319,7 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
 def own_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: pd.DataFrame) -> None:
     """Take GTZAN for the four tracks of ``index``."""
     facts = index.assign(bytes="0", artist="A", title="T", artist_source="sturm2012")
-    facts[list(library.INDEX_COLUMNS)].to_csv(tmp_path / "index.csv", index=False)
+    facts[list(INDEX_COLUMNS)].to_csv(tmp_path / "index.csv", index=False)
     monkeypatch.setattr(gtzan, "INDEX", tmp_path / "index.csv")
 
 
@@ -334,7 +337,7 @@ def test_ingest_writes_the_whole_data_folder(tmp_path: Path, repository: Path) -
         "synthetic": False,
         "description": "GTZAN, 3 of 1000 tracks, 2 with the published content",
     }
-    assert (data / "mood_labels.csv").read_text() == ",".join(library.LABEL_COLUMNS) + "\n"
+    assert (data / "mood_labels.csv").read_text() == ",".join(LABEL_COLUMNS) + "\n"
     assert (repository / "data.dvc").exists()
 
 
@@ -350,8 +353,8 @@ def test_gtzan_taken_in_again_keeps_its_labels(
         stream.write(given)
     monkeypatch.setattr(gtzan, "TRACKS_IN_ALL", 4)  # the library is complete now, and goes by another name
     gtzan.ingest(source, data=repository / "data")
-    assert library.read_dataset(repository / "data")["name"] == "gtzan"
-    assert labels.read_text() == ",".join(library.LABEL_COLUMNS) + "\n" + given
+    assert dataset_of(repository / "data")["name"] == "gtzan"
+    assert labels.read_text() == ",".join(LABEL_COLUMNS) + "\n" + given
 
 
 def test_fetch_raises_what_pooch_understands(tmp_path: Path) -> None:

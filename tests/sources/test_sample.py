@@ -13,7 +13,10 @@ import soundfile
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.sources import library, sample, synth
+from pipeline.sources import sample, synth
+from pipeline.tables.dataset import DATASET_FILE
+from pipeline.tables.index import INDEX_COLUMNS, INDEX_FILE
+from pipeline.tables.mood_labels import LABEL_COLUMNS
 from pipeline.taxonomy import GTZAN_GENRES, MOODS, canonical_mood
 
 SECONDS = 3.0
@@ -106,8 +109,8 @@ def test_an_artist_has_one_sound_and_no_other_has_it():
 
 
 def test_index_tells_the_truth(small):
-    index = pd.read_csv(small / library.INDEX_FILE, keep_default_na=False)
-    assert tuple(index.columns) == library.INDEX_COLUMNS
+    index = pd.read_csv(small / INDEX_FILE, keep_default_na=False)
+    assert tuple(index.columns) == INDEX_COLUMNS
     for row in index.itertuples():
         path = small / "gtzan" / row.genre / f"{row.track_id}.au"
         assert (path.stat().st_size, files.sha256(path)) == (row.bytes, row.sha256)
@@ -117,14 +120,14 @@ def test_index_tells_the_truth(small):
 
 
 def test_dataset_says_that_it_is_synthetic(small):
-    dataset = files.read_json(small / library.DATASET_FILE)
+    dataset = files.read_json(small / DATASET_FILE)
     assert (dataset["name"], dataset["synthetic"], dataset["seed"]) == ("sample", True, sample.SEED)
     assert "ynthetic" in dataset["description"]
 
 
 def test_five_tracks_in_six_have_three_annotators_each():
     labels = sample.label_tracks(_plan(), sample.SEED)
-    assert tuple(labels.columns) == library.LABEL_COLUMNS
+    assert tuple(labels.columns) == LABEL_COLUMNS
     assert set(labels.groupby("track_id").annotator.nunique()) == {3}
     assert labels.track_id.nunique() == 100
     assert labels.groupby("track_id").size().eq(3).all()

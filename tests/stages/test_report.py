@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import params, promotion_rule
+from pipeline import data_folder, params, promotion_rule
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_array, write_csv, write_json, write_text
 from pipeline.quality.findings import Finding
 from pipeline.registry import candidates
 from pipeline.reporting import record_results
-from pipeline.sources import library
 from pipeline.stages import evaluate, labels, register, report
 from pipeline.tables.dataset import DATASET
 from pipeline.tables.features import features_path
+from pipeline.tables.label_history import HISTORY_COLUMNS, write_history
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels
 from pipeline.tables.metrics import metrics_path
 from pipeline.tables.predictions import plots_folder
@@ -115,7 +115,7 @@ def write_project():
     write_json(DATASET, {"name": "tiny", "synthetic": True, "description": "Made by a test"})
     write_catalogue()
     write_labels()
-    library.write_history(library.DATA)
+    write_history(data_folder.DATA)
     rng = np.random.default_rng(1)
     for one in TRACKS:
         write_array(features_path(one), rng.uniform(-80, 0, (3, N_MELS, FRAMES)).astype(np.float16))
@@ -395,7 +395,7 @@ def test_intakes_of_labels_are_listed_with_their_picture(project, page):
             "expected <script>alert(7)</script>",
         ),
     ]
-    write_csv(report.HISTORY, pd.DataFrame(rows, columns=list(library.HISTORY_COLUMNS)))
+    write_csv(report.HISTORY, pd.DataFrame(rows, columns=list(HISTORY_COLUMNS)))
     report.main()
     page = report.PAGE.read_text()
     assert "New labels over time" in page
@@ -409,7 +409,7 @@ def test_intakes_of_labels_are_listed_with_their_picture(project, page):
 
 
 def test_a_history_of_before_there_were_faults_is_read(project):
-    columns = list(library.HISTORY_COLUMNS[:-1])
+    columns = list(HISTORY_COLUMNS[:-1])
     rows = [("monday.csv", "a" * 64, "2024-03-05T14:00:00Z", 120, 118, 2, 1, 3, 7, "0.412300")]
     write_csv(report.HISTORY, pd.DataFrame(rows, columns=columns))
     assert [one["fault"] for one in report.history()["rows"]] == [""]

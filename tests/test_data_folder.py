@@ -17,8 +17,12 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from pipeline import data_folder
 from pipeline.errors import DataError
-from pipeline.sources import library
+from pipeline.tables.index import INDEX_COLUMNS, write_index
+from pipeline.tables.mood_labels import write_labels
+from pipeline.tables.text_csv import read_table
+from pipeline.untrusted import listing
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +56,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dvc("init", "--no-scm", "-q", cwd=root)
     dvc("config", "core.analytics", "false", cwd=root)
     dvc("config", "core.check_update", "false", cwd=root)
-    library.publish(fill("old"), data=root / "data")
+    data_folder.publish(fill("old"), data=root / "data")
     return root
 
 
@@ -65,7 +69,7 @@ def repository(published: Path, tmp_path: Path) -> Path:
 def test_publish_replaces_and_versions(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (repository / "data.dvc").read_text()
     md5 = before.split("md5: ")[1].split("\n")[0]
-    assert library.publish(fill("new"), data=repository / "data") == "new"
+    assert data_folder.publish(fill("new"), data=repository / "data") == "new"
     assert content(repository / "data") == NEW
     assert (repository / "data.dvc").read_text() != before
     assert json.loads(dvc("status", "--json", cwd=repository)) == {}
@@ -80,7 +84,7 @@ def test_unversioned_data_is_kept_and_comes_back(
 ) -> None:
     data, pointer = repository / "data", repository / "data.dvc"
     (data / "a.txt").write_text("an afternoon of labelling")
-    library.publish(fill("new"), data=data)
+    data_folder.publish(fill("new"), data=data)
     said = capsys.readouterr().out
     assert "had not versioned" in said
     assert re.search(r"kept as (\w+\.dir)\..*; before, it was \1\n", said, flags=re.DOTALL)
@@ -100,7 +104,7 @@ def test_failing_write_changes_nothing(repository: Path, error: BaseException) -
     before = (repository / "data.dvc").read_text()
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else DataError
     with pytest.raises(expected, match=re.escape(str(error))):
-        library.publish(write, data=repository / "data")
+        data_folder.publish(write, data=repository / "data")
     assert content(repository / "data") == OLD
     assert (repository / "data.dvc").read_text() == before
     assert not list(repository.glob(".data-*"))
@@ -111,7 +115,7 @@ def publish_until(repository: Path, *, event: str, nth: int) -> None:
     program = f"""
         import os, signal, sys
         from pathlib import Path
-        from pipeline.sources import library
+        from pipeline import data_folder
 
         seen = []
 
@@ -127,7 +131,7 @@ def publish_until(repository: Path, *, event: str, nth: int) -> None:
                 (staging / name).write_text("new")
 
         sys.addaudithook(kill)
-        library.publish(write, data=Path(sys.argv[1]))
+        data_folder.publish(write, data=Path(sys.argv[1]))
     """
     command = [sys.executable, "-c", textwrap.dedent(program), str(repository / "data")]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
@@ -148,7 +152,7 @@ def test_kill_leaves_old_or_new(repository: Path, event: str, nth: int, expected
     publish_until(repository, event=event, nth=nth)
     assert data.exists() == ((event, nth) != ("os.rename", 2))
     with pytest.raises(DataError, match="stop here"):
-        library.publish(stop, data=data)
+        data_folder.publish(stop, data=data)
     assert content(data) == expected
     assert not list(repository.glob(".data-*"))
 
@@ -156,7 +160,7 @@ def test_kill_leaves_old_or_new(repository: Path, event: str, nth: int, expected
 def test_kill_before_versioning_loses_nothing(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish_until(repository, event="subprocess.Popen", nth=2)
     assert content(repository / "data") == NEW
-    library.publish(fill("newer"), data=repository / "data")
+    data_folder.publish(fill("newer"), data=repository / "data")
     assert "had not versioned" in capsys.readouterr().out
     assert json.loads(dvc("status", "--json", cwd=repository)) == {}
 
@@ -166,7 +170,7 @@ def test_a_second_publisher_waits(repository: Path, capsys: pytest.CaptureFixtur
 
     def publish() -> None:
         with pytest.raises(DataError, match="stop here"):
-            library.publish(stop, data=data)
+            data_folder.publish(stop, data=data)
         done.append(True)
 
     with FileLock(repository / ".cache" / "workspace.lock"):
@@ -182,7 +186,7 @@ def test_a_second_publisher_waits(repository: Path, capsys: pytest.CaptureFixtur
 
 def test_publish_needs_a_dvc_repository(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"\.dvc"):
-        library.publish(fill("new"), data=tmp_path / "data")
+        data_folder.publish(fill("new"), data=tmp_path / "data")
     assert not any(tmp_path.iterdir())
 
 
@@ -190,20 +194,20 @@ def test_publish_refuses_a_link(repository: Path, tmp_path: Path) -> None:
     (repository / "data").rename(tmp_path / "elsewhere")
     (repository / "data").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="plain folder"):
-        library.publish(fill("new"), data=repository / "data")
+        data_folder.publish(fill("new"), data=repository / "data")
     assert content(tmp_path / "elsewhere") == OLD
 
 
 def test_dvc_words_are_passed_on(repository: Path) -> None:
     (repository / "data.dvc").write_text("outs: [{path: data, nonsense: 1}]")
     with pytest.raises(DataError, match="nonsense"):
-        library.version(repository / "data")
+        data_folder.version(repository / "data")
 
 
 def test_read_table_keeps_text_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("track_id,artist\n007,NA\nb,\n")
-    table = library.read_table(path, columns=["track_id"])
+    table = read_table(path, columns=["track_id"])
     assert table.to_numpy().tolist() == [["007", "NA"], ["b", ""]]
 
 
@@ -221,31 +225,31 @@ def test_read_table_says_what_is_wrong(tmp_path: Path, text: bytes, expected: st
     path = tmp_path / "t.csv"
     path.write_bytes(text)
     with pytest.raises(DataError, match=expected) as raised:
-        library.read_table(path, columns=["track_id"])
+        read_table(path, columns=["track_id"])
     assert str(path) in str(raised.value)
 
 
 def test_read_table_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
-        library.read_table(tmp_path / "none.csv", columns=[])
+        read_table(tmp_path / "none.csv", columns=[])
 
 
 def test_labels_are_copied_as_they_are(tmp_path: Path) -> None:
     given = tmp_path / "given.csv"
     given.write_bytes(b'track_id,mood,annotator,labelled_at,"why"\r\na,Other,me,2026-01-01T00:00:00Z,"x"\r\n')
-    library.write_labels(tmp_path, given)
+    write_labels(tmp_path, given)
     assert (tmp_path / "mood_labels.csv").read_bytes() == given.read_bytes()
 
 
 def test_no_labels_leave_a_header(tmp_path: Path) -> None:
-    library.write_labels(tmp_path, None)
+    write_labels(tmp_path, None)
     assert (tmp_path / "mood_labels.csv").read_text() == "track_id,mood,annotator,labelled_at\n"
 
 
 def test_the_history_of_intakes_begins_empty(tmp_path: Path) -> None:
     (tmp_path / "given.csv").write_text("track_id,mood,annotator,labelled_at\n")
     for labels in (None, tmp_path / "given.csv"):
-        library.write_labels(tmp_path, labels)
+        write_labels(tmp_path, labels)
         assert (tmp_path / "label_history.csv").read_text().split(",")[:3] == [
             "file",
             "sha256",
@@ -255,9 +259,9 @@ def test_the_history_of_intakes_begins_empty(tmp_path: Path) -> None:
 
 
 def test_index_has_every_column_sorted(tmp_path: Path) -> None:
-    library.write_index(tmp_path, pd.DataFrame({"genre": ["x", "y"], "track_id": ["b", "a"]}))
+    write_index(tmp_path, pd.DataFrame({"genre": ["x", "y"], "track_id": ["b", "a"]}))
     assert (tmp_path / "index.csv").read_text().splitlines() == [
-        ",".join(library.INDEX_COLUMNS),
+        ",".join(INDEX_COLUMNS),
         "a,y,,,,,,,",
         "b,x,,,,,,,",
     ]
@@ -268,4 +272,4 @@ def test_index_has_every_column_sorted(tmp_path: Path) -> None:
     [([], "0"), (["a", "b"], "2: a, b"), (list("abcdefg"), "7: a, b, c, d, e and 2 more")],
 )
 def test_listing(names: list[str], expected: str) -> None:
-    assert library.listing(names) == expected
+    assert listing(names) == expected

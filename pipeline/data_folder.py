@@ -11,54 +11,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import pandas as pd
-from filelock import FileLock, Timeout
-
-from pipeline import files
 from pipeline.errors import DataError
+from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 DATA: Final = Path("data")
-CACHE: Final = Path(".cache")
-LOCK: Final = "workspace.lock"  # held by whoever changes data/ or runs the stages
 
 AUDIO_FOLDER: Final = "gtzan"
-LABELS_FILE: Final = "mood_labels.csv"
-HISTORY_FILE: Final = "label_history.csv"
-INDEX_FILE: Final = "index.csv"
-DATASET_FILE: Final = "dataset.json"
 
-LABEL_COLUMNS: Final = ("track_id", "mood", "annotator", "labelled_at")
-HISTORY_COLUMNS: Final = (
-    "file",
-    "sha256",
-    "received_at",
-    "rows",
-    "accepted",
-    "rejected",
-    "mended",
-    "annotators",
-    "new_tracks",
-    "alpha",
-    "fault",  # why the file was rejected whole, in one line; the last column, which older histories lack
-)
-INDEX_COLUMNS: Final = (
-    "track_id",
-    "genre",
-    "bytes",
-    "sha256",
-    "artist",
-    "title",
-    "artist_source",
-    "exact_duplicate_of",
-    "filtered_split",
-)
 
-_NAMES_SHOWN = 5
 _MD5: Final = re.compile(r"md5: ([0-9a-f]{32}\.dir)$", re.MULTILINE)
 _Result = TypeVar("_Result")
 
@@ -124,99 +88,6 @@ def version(data: Path = DATA) -> str:
             "DVC command is running, wait for it and run this again; what is on disk is complete."
         )
     return _versioned_as(data)
-
-
-@contextmanager
-def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; say so when another process holds it, and wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that holds {path} ...", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file as text, blank where a value is missing.
-
-    Parameters
-    ----------
-    path
-        A UTF-8 file with a header.
-    columns
-        Columns that must be there; others may be.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, is no UTF-8 CSV, or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        reason = f"{type(error).__name__}: {str(error).strip()}"
-        raise DataError(
-            f"Expected {path} to be a UTF-8 CSV file. Received: {reason}. Mend or name another."
-        ) from None
-    # pandas takes the first column for an index when rows have more values than the header.
-    if not isinstance(table.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more values than the header; quote values that hold a comma.")
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: expected columns {','.join(columns)}. Received: {','.join(map(str, table.columns))}. "
-            f"Add to the header: {','.join(missing)}."
-        )
-    return table
-
-
-def write_labels(folder: Path, labels: Path | None) -> None:
-    """Copy a mood-label CSV as it is into a data folder; without one, write its header only.
-
-    The history of intakes beside it begins empty.
-    """
-    write_history(folder)
-    if labels is None:
-        files.write_text(folder / LABELS_FILE, ",".join(LABEL_COLUMNS) + "\n")
-        return
-    read_table(labels, columns=LABEL_COLUMNS)
-    shutil.copyfile(labels, folder / LABELS_FILE)
-
-
-def write_history(folder: Path) -> None:
-    """Begin an empty history of intakes."""
-    files.write_text(folder / HISTORY_FILE, ",".join(HISTORY_COLUMNS) + "\n")
-
-
-def write_index(folder: Path, index: pd.DataFrame) -> None:
-    """Write the facts on a data folder's tracks, sorted by id; columns not given are left blank."""
-    table = index.reindex(columns=list(INDEX_COLUMNS), fill_value="").sort_values("track_id")
-    files.write_csv(folder / INDEX_FILE, table)
-
-
-def write_dataset(folder: Path, *, name: str, description: str, synthetic: bool = False) -> None:
-    """Write what the data goes by; no dates and no paths, so that equal data has an equal MD5."""
-    identity = {"name": name, "description": description, "synthetic": synthetic}
-    files.write_json(folder / DATASET_FILE, identity)
-
-
-def read_dataset(folder: Path) -> dict[str, Any]:
-    """Return what a data folder's ``dataset.json`` says; nothing where there is no such file."""
-    path = folder / DATASET_FILE
-    return files.read_json(path) if path.exists() else {}
-
-
-def listing(names: Sequence[str]) -> str:
-    """Return the count and the first names: ``"7: a, b, c, d, e and 2 more"``."""
-    more = len(names) - _NAMES_SHOWN
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return f"{len(names)}" + (f": {shown}" if names else "") + (f" and {more} more" if more > 0 else "")
 
 
 def _pointer(data: Path) -> Path:

@@ -1,0 +1,57 @@
+"""CSV files as tables of text: what people write by hand or in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from pipeline.errors import DataError
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file as text, blank where a value is missing.
+
+    Parameters
+    ----------
+    path
+        A UTF-8 file with a header.
+    columns
+        Columns that must be there; others may be.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no UTF-8 CSV, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}"
+        raise DataError(
+            f"Expected {path} to be a UTF-8 CSV file. Received: {reason}. Mend or name another."
+        ) from None
+    # pandas takes the first column for an index when rows have more values than the header.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{path}: rows have more values than the header; quote values that hold a comma.")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: expected columns {','.join(columns)}. Received: {','.join(map(str, table.columns))}. "
+            f"Add to the header: {','.join(missing)}."
+        )
+    return table
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table of text as CSV with Unix line ends, such that any cell is read back as it is."""
+    text = _written(table, csv.QUOTE_MINIMAL)
+    # Python 3.11 leaves a cell with a lone carriage return unquoted.
+    return _written(table, csv.QUOTE_ALL) if "\r" in text else text
+
+
+def _written(table: pd.DataFrame, quoting: Literal[0, 1]) -> str:
+    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
