@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from flows.markdown import message
 from pipeline.errors import EXIT_TRY_LATER, EXIT_USER_ERROR
 from pipeline.messages import mask_logs, masked
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _TAIL: Final = 15  # lines shown of a failure that explains itself nowhere else
 _EXITED: Final = re.compile(r"exited with (-?\d+)")
@@ -31,7 +36,7 @@ class InfrastructureError(StageError):
 
 
 @contextmanager
-def without_secrets() -> Iterator[None]:
+def masked_secrets() -> Iterator[None]:
     """Mask what is logged within the block, and what an exception that leaves it tells the state."""
     mask_logs()
     try:
@@ -39,7 +44,21 @@ def without_secrets() -> Iterator[None]:
     except Exception as error:
         if all(masked(said) == said for said in _chain(error)):
             raise
-        raise StageError(f"{type(error).__name__}: {masked(str(error))}") from None
+        kind = InfrastructureError if isinstance(error, InfrastructureError) else StageError
+        raise kind(f"{type(error).__name__}: {masked(str(error))}") from None
+
+
+def without_secrets(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Run a flow or a task within `masked_secrets`."""
+
+    @functools.wraps(function)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with masked_secrets():
+            return function(*args, **kwargs)
+
+    # Prefect makes its form from the types, which it would look up in this module.
+    guarded.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+    return guarded
 
 
 def _chain(error: BaseException | None) -> Iterator[str]:

@@ -44,7 +44,7 @@ _FAULT_SHOWN: Final = 500  # characters
 
 
 @flow(name="label_intake", timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
-@without_secrets()
+@without_secrets
 def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     """Check and merge new label files, version the data, and retrain when enough tracks are new.
 
@@ -65,7 +65,7 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
 
 
 @task(name="check and merge")
-@without_secrets()
+@without_secrets
 def take() -> list[Intake]:
     """Take every file of the inbox; one that a kill has cut short is finished first."""
     taken = inbox.run(settings=params.read().intake)
@@ -80,7 +80,7 @@ def take() -> list[Intake]:
 
 
 @task(name="version")
-@without_secrets()
+@without_secrets
 def version(fresh: int) -> str:
     """Let DVC version the data and prepare a commit message; committing and pushing stay with people.
 
@@ -101,7 +101,7 @@ def version(fresh: int) -> str:
 
 
 @task(name="start retrain")
-@without_secrets()
+@without_secrets
 def start_retrain() -> bool:
     """Ask for a retrain and do not wait for it; return whether somebody serves retrains."""
     try:

@@ -61,7 +61,7 @@ def _run_name() -> str:
 
 
 @flow(name="retrain", flow_run_name=_run_name, timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
-@without_secrets()
+@without_secrets
 def retrain(
     tasks: list[Task] = [],  # noqa: B006 - Prefect shows it in the form, and validates a copy
     models: list[ModelName] = [],  # noqa: B006
@@ -101,7 +101,7 @@ def retrain(
     retry_delay_seconds=RETRY_SECONDS,
     retry_condition_fn=may_pass,
 )
-@without_secrets()
+@without_secrets
 def plan() -> list[Stage]:
     """Ask DVC for the stages, upstream first, and which of them changed; DVC's lock may be held."""
     return graph.read(Path.cwd())

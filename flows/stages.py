@@ -42,7 +42,7 @@ _EPOCH: Final = re.compile(r"^Epoch (\d+)/(\d+)")
 
 
 @task(retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=may_pass)
-@without_secrets()
+@without_secrets
 def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str]) -> State[Outcome]:
     """Run one stage through DVC and pass its output on to the task's log.
 

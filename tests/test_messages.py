@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.errors import StageError, failure, without_secrets
+from flows.errors import StageError, failure, masked_secrets
 from pipeline.errors import CmgError, UnavailableError, run_main
 from pipeline.messages import masked
 from tests.conftest import ROOT
@@ -132,7 +132,7 @@ def test_the_traceback_of_a_bug_and_the_log_before_it_are_masked() -> None:
 
 def test_a_flow_masks_what_it_logs_and_what_its_state_would_say(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        with without_secrets():
+        with masked_secrets():
             logging.getLogger("flow").warning("at %s", f"http://u:{SECRET}@h")
             try:
                 raise ValueError(f"http://u:{SECRET}@h")
@@ -143,7 +143,7 @@ def test_a_flow_masks_what_it_logs_and_what_its_state_would_say(caplog: pytest.L
         fail()
     assert told.value.__suppress_context__
     assert SECRET not in caplog.text
-    with pytest.raises(KeyError, match="harmless"), without_secrets():
+    with pytest.raises(KeyError, match="harmless"), masked_secrets():
         raise KeyError("harmless")
 
 

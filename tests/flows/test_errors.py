@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 
 from flows import stages
-from flows.errors import InfrastructureError, StageError, failure
+from flows.errors import InfrastructureError, StageError, failure, masked_secrets
 
 DVC_SAYS = (
     "ERROR: failed to reproduce 'labels': failed to run: python -m pipeline.stages.labels, exited with {}"
@@ -83,3 +84,18 @@ def test_what_a_stage_prints_reaches_log_and_error_without_passwords(monkeypatch
         stages.reproduce("register", False, {}, logged.append)
     assert logged[0] == "connecting to http://***@h"
     assert not any("S3cr3t" in line for line in logged)
+
+
+def test_prefect_knows_the_types_of_a_guarded_flow() -> None:
+    """Its form and its validation come from the signature; the wrapper must not hide it."""
+    from flows.retrain import retrain
+
+    assert retrain.validate_parameters({"tasks": ["mood"]})["tasks"] == ["mood"]
+    with pytest.raises(ParameterTypeError, match="tempo"):
+        retrain.validate_parameters({"tasks": ["tempo"]})
+
+
+def test_a_failure_that_may_pass_still_may_once_its_secret_is_masked() -> None:
+    with pytest.raises(InfrastructureError, match="postgresql://.*@db") as told, masked_secrets():
+        raise InfrastructureError("postgresql://ann:hidden@db does not answer")
+    assert "hidden" not in str(told.value)
