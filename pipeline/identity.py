@@ -9,9 +9,6 @@ from typing import Final, Literal
 
 import pandas as pd
 
-from pipeline.quality.findings import Finding
-from pipeline.untrusted import visible
-
 # What Unicode calls default ignorable (DerivedCoreProperties.txt, 16.0): zero-width characters, marks of the
 # direction of writing, variation selectors, fillers, tags; and the anchors of interlinear notes.
 _INVISIBLE: Final = re.compile(
@@ -69,26 +66,3 @@ def as_one(names: pd.Series) -> pd.Series:
     keys = names.map({name: key(name) for name in names.unique()})
     first = names.groupby(keys, sort=False).first().map(spelling)
     return keys.map(first).astype("str")
-
-
-def findings(annotations: pd.DataFrame) -> list[Finding]:
-    """Return a warning that names the people with several spellings; nothing where there are none.
-
-    Of two answers of such a person for one track the first counts.
-    """
-    names = pd.Series(annotations["annotator"].unique(), dtype="str")
-    shown = as_one(names)
-    others = names[names != shown].groupby(shown[names != shown]).agg(list)
-    if others.empty:
-        return []
-    rows = tuple((str(name), ", ".join(map(visible, several))) for name, several in others.items())
-    return [
-        Finding(
-            check="annotator_spelling",
-            severity="warning",
-            column="annotator",
-            expected="one spelling of each annotator's name",
-            rows=rows,
-            advice="They are taken for one person; correct mood_labels.csv if they are not.",
-        )
-    ]

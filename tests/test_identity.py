@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import identity
 from pipeline.labelling import agreement
+from pipeline.quality.annotators import spelling_findings
 from pipeline.stages import labels
 
 TIME = "2024-03-05T14:00:00Z"
@@ -84,6 +85,6 @@ def test_a_store_that_holds_twins_keeps_working_and_says_so() -> None:
     moods = labels.mood_labels(STORE, tracks).set_index("track_id")
     assert moods["n_labels"].to_dict() == {"a": 2, "b": 2}
     assert moods.loc["a", "p_Other"] == 1
-    (finding,) = identity.findings(STORE)
+    (finding,) = spelling_findings(STORE)
     assert finding.rows == (("Bob", "bob, B\\u200bob"),)
-    assert identity.findings(STORE.head(1)) == []
+    assert spelling_findings(STORE.head(1)) == []

@@ -21,9 +21,8 @@ from pipeline.promotion_rule import Comparison, Floor, Terms, Version
 from pipeline.quality import audio, intake, labels
 from pipeline.quality.suites import with_severity
 from pipeline.stages import labels as label_stage
-from pipeline.stages.spectrogram import spec_of
 from pipeline.stages.split import split
-from pipeline.tables.features import COPIES_FOLDER, features_path
+from pipeline.tables.features import COPIES_FOLDER, features_path, logmel_of
 from pipeline.taxonomy import MOODS
 from pipeline.training.predict import Predicted, score
 
@@ -86,7 +85,7 @@ def too_large(settings: Params) -> str:
 
 def features(settings: Params) -> list[Any]:
     noise = np.random.default_rng(0).standard_normal((1, 220_598)).astype(np.float32)
-    made = logmel.features(noise, spec_of(settings.spectrogram))
+    made = logmel.features(noise, logmel_of(settings.spectrogram))
     return [made.shape, float(made.astype(float).mean())]
 
 

@@ -25,9 +25,8 @@ from pipeline.files import write_csv, write_text
 from pipeline.inference import audio, logmel
 from pipeline.labelling.agreement import records
 from pipeline.registry import answers, versions
-from pipeline.stages import spectrogram
 from pipeline.tables.dataset import read_dataset
-from pipeline.tables.features import features_path, load_features
+from pipeline.tables.features import features_path, load_features, logmel_of
 from pipeline.tables.mood_labels import MOOD_LABELS
 from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import canonical_mood
@@ -181,7 +180,7 @@ def embed(tracks: pd.DataFrame) -> np.ndarray:
     np.ndarray
         float (n_tracks, 2 n_mels), from `statistics`, standardised over the tracks.
     """
-    spec = spectrogram.spec_of(params.read().spectrogram)
+    spec = logmel_of(params.read().spectrogram)
     rows = zip(tracks["track_id"], tracks["path"], strict=True)
     each = [statistics(_features(track_id, Path(path), spec)) for track_id, path in rows]
     return standardise(np.stack(each))

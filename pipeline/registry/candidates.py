@@ -15,9 +15,9 @@ from pipeline.errors import DataError
 from pipeline.files import read_json, write_json
 from pipeline.inference import audio
 from pipeline.promotion_rule import Candidate
+from pipeline.quality import sample_files
 from pipeline.registry import seen, shipped
 from pipeline.registry.versions import model_name
-from pipeline.sources import sample_files
 from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.tables.trained_models import card_path

@@ -17,7 +17,8 @@ import pandas as pd
 
 from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
-from pipeline.sources import kept_labels, sample_files
+from pipeline.quality import sample_files
+from pipeline.sources import kept_labels
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, write_index
 from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels

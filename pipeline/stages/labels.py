@@ -14,6 +14,7 @@ from pipeline import identity, params
 from pipeline.errors import DataError
 from pipeline.files import write_csv, write_json
 from pipeline.labelling import aggregation, agreement
+from pipeline.quality.annotators import spelling_findings
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.stage_run import run_stage
@@ -75,7 +76,7 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
     moods = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
     if moods.empty:
         raise DataError(f"{MOOD_LABELS}: expected moods of usable tracks, received none for any of them.")
-    return moods, found + identity.findings(annotations) + agreement.findings(annotations)
+    return moods, found + spelling_findings(annotations) + agreement.findings(annotations)
 
 
 def main() -> None:

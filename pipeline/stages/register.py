@@ -9,7 +9,6 @@ Whether the candidate becomes champion is `pipeline.stages.promote`'s to decide.
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from pipeline import params, promotion_rule, tracking
 from pipeline.files import write_json
@@ -18,11 +17,7 @@ from pipeline.registry import candidates as workspace
 from pipeline.registry import lease
 from pipeline.registry.versions import model_name
 from pipeline.stage_run import run_stage
-
-
-def path_of(task: str) -> Path:
-    """Return where a task's candidate is recorded."""
-    return Path(f"artifacts/registry/{task}.json")
+from pipeline.tables.candidates import candidate_path
 
 
 def record(task: str, ranked: list[Candidate], chosen: Candidate | None) -> None:
@@ -30,7 +25,7 @@ def record(task: str, ranked: list[Candidate], chosen: Candidate | None) -> None
     keep = ("model", "weights_sha256", "protocol", "leaky", "synthetic", "valid_macro_f1")
     rows = [{key: asdict(one)[key] for key in keep} for one in ranked]
     write_json(
-        path_of(task),
+        candidate_path(task),
         {
             "registered_model": model_name(task),
             "candidates": rows,

@@ -18,7 +18,7 @@ from pipeline.errors import DataError
 from pipeline.files import read_json, write_text
 from pipeline.reporting import record_results, report_figures
 from pipeline.stage_run import run_stage
-from pipeline.stages import register
+from pipeline.tables.candidates import candidate_path
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features
 from pipeline.tables.label_history import HISTORY_FILE
@@ -197,7 +197,7 @@ def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
     _there(labels_path(task))
     table, best = read_labels(task), best_of(rows)
     views = {one["model"]: model_view(one) for one in rows if one["present"]}
-    ranking = read_json(_there(register.path_of(task)))
+    ranking = read_json(_there(candidate_path(task)))
     ranking["candidates"].sort(key=lambda one: -one["valid_macro_f1"])
     n_classes = len(classes_of(table))
     return {

@@ -28,7 +28,7 @@ from pipeline.errors import DataError
 from pipeline.files import write_json
 from pipeline.inference import audio, logmel
 from pipeline.stage_run import run_stage
-from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path
+from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path, logmel_of
 from pipeline.tables.tracks import usable_tracks
 from pipeline.training import augment
 
@@ -47,11 +47,6 @@ class Job:
     audio: Path
     sha256: str
     key: str
-
-
-def spec_of(settings: params.SpectrogramParams) -> logmel.LogMel:
-    """Return the spectrogram's parameters without the stage's other knobs."""
-    return logmel.LogMel(settings.n_fft, settings.hop_length, settings.n_mels)
 
 
 @cache
@@ -179,7 +174,7 @@ def build_copies(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
 def main() -> None:
     """Write features, and copies if they are wanted."""
     settings = params.read().spectrogram
-    tracks, spec = usable_tracks(), spec_of(settings)
+    tracks, spec = usable_tracks(), logmel_of(settings)
     computed = build_features(tracks, spec)
     print(f"{len(tracks)} tracks, {computed} spectrograms computed, {len(tracks) - computed} from the cache")
     copied = tracks if settings.waveform_copies else tracks.iloc[:0]

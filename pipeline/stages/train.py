@@ -17,8 +17,8 @@ from pipeline import params, tracking
 from pipeline.errors import DataError
 from pipeline.files import sha256, write_csv, write_json
 from pipeline.stage_run import run_stage
-from pipeline.stages import spectrogram
 from pipeline.tables.dataset import read_dataset
+from pipeline.tables.features import logmel_of
 from pipeline.tables.labels import classes_of, labels_path, read_labels
 from pipeline.tables.splits import LEAKY, OPTIMISTIC, read_split
 from pipeline.tables.trained_models import card_path, curves_path, weights_path
@@ -42,7 +42,7 @@ def card(
     """Return what serving, evaluation and promotion must know of a model."""
     protocol = str(assigned["protocol"].iloc[0])
     seen = assigned.loc[assigned["part"] != "test", "track_id"]
-    spec = spectrogram.spec_of(settings.spectrogram)
+    spec = logmel_of(settings.spectrogram)
     return {
         "task": task,
         "model": name,

@@ -7,6 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from pipeline import params
+from pipeline.inference import logmel
+
 FEATURES: Final = Path("artifacts/features")
 
 COPIES_FOLDER: Final = Path("artifacts/copies")
@@ -22,3 +25,8 @@ def features_path(track_id: str, folder: Path = FEATURES) -> Path:
 def load_features(track_id: str, folder: Path = FEATURES) -> np.ndarray:
     """Memory-map a track's features: float16 (n_slices, n_mels, frames) in dB."""
     return np.load(features_path(track_id, folder), mmap_mode="r")
+
+
+def logmel_of(settings: params.SpectrogramParams) -> logmel.LogMel:
+    """Return the spectrogram's parameters without the stage's other knobs."""
+    return logmel.LogMel(settings.n_fft, settings.hop_length, settings.n_mels)

@@ -25,7 +25,7 @@ from pipeline.inference.normalise import Normaliser
 from pipeline.labelling import formats, next_tracks
 from pipeline.registry import candidates
 from pipeline.stages import catalog, promote, register, spectrogram
-from pipeline.tables.features import features_path
+from pipeline.tables.features import features_path, logmel_of
 from pipeline.tables.metrics import metrics_path
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACKS, read_tracks
@@ -141,7 +141,7 @@ def catalogued(library: Library, settings: params.Params, monkeypatch: pytest.Mo
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
     files.write_csv(TRACKS, tracks)
-    spectrogram.build_features(tracks, spectrogram.spec_of(settings.spectrogram))
+    spectrogram.build_features(tracks, logmel_of(settings.spectrogram))
     keep_labels(library, "blues")
     return library
 

@@ -19,6 +19,7 @@ from pipeline.errors import CmgError, UnavailableError
 from pipeline.inference.normalise import Normaliser
 from pipeline.registry import candidates
 from pipeline.stages import promote, register
+from pipeline.tables.candidates import candidate_path
 from pipeline.tables.metrics import metrics_path
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, TRACKS
@@ -141,7 +142,7 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
     assert "of version 1 on 12 tracks, unseen by both" in other["reason"]
     served = champion()[0]
     assert served == ("2" if other["promoted"] else "1")
-    recorded = files.read_json(register.path_of("genre"))
+    recorded = files.read_json(candidate_path("genre"))
     assert recorded["candidate"] == "cnn64"
     entry = tracking.configure().MlflowClient().get_model_version("genre-classifier", "2")
     assert entry.tags["content_sha256"] == recorded["content_sha256"]

@@ -15,6 +15,7 @@ from pipeline.quality.findings import Finding
 from pipeline.registry import candidates
 from pipeline.reporting import record_results
 from pipeline.stages import evaluate, labels, register, report
+from pipeline.tables.candidates import candidate_path
 from pipeline.tables.dataset import DATASET
 from pipeline.tables.features import features_path
 from pipeline.tables.label_history import HISTORY_COLUMNS, write_history
@@ -317,7 +318,7 @@ def test_the_registry_ranks_by_validation_and_names_the_candidate(page):
 
 
 def test_without_a_candidate_the_registry_says_so(project):
-    path = register.path_of("mood")
+    path = candidate_path("mood")
     write_json(path, read_json(path) | {"candidate": None})
     assert "No model of mood may be promoted from this run." in text_of(section(rendered(), "registry"))
 

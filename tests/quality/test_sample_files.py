@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import files
-from pipeline.sources import sample, sample_files, synth
+from pipeline.quality import sample_files
+from pipeline.sources import sample, synth
 from pipeline.sources.folder import ingest
 
 
