@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from flows import label_intake as flow
 from pipeline import files, params
 from pipeline.labelling.inbox import Intake, RejectedRow
-from pipeline.tables.label_history import HISTORY_COLUMNS
+from pipeline.tables.label_history import HISTORY_COLUMNS, write_history
 from pipeline.tables.mood_labels import LABEL_COLUMNS
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, usable_tracks
@@ -38,7 +38,7 @@ def project(workspace: Path) -> Path:
     rows[5]["usable"] = False
     files.write_csv(TRACKS_FILE, pd.DataFrame(rows))
     Path("data").mkdir()
-    write_intakes(Path("data"))
+    write_history(Path("data"))
     label(TRACKS)
     return workspace
 
