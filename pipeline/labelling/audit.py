@@ -14,15 +14,18 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from pipeline import identity, params, templates
 from pipeline.errors import DataError, ParamsError, run_main
-from pipeline.files import read_json, replacing, write_csv, write_json, write_text
-from pipeline.inference import audio
+from pipeline.files import read_json, write_csv, write_json, write_text
+from pipeline.labelling.clips import (
+    clip_address,
+    remove_other_clips,
+    write_clips,
+)
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.labels import classes_of, labels_path, read_labels
 from pipeline.tables.mood_labels import MOOD_LABELS
@@ -33,7 +36,6 @@ from pipeline.untrusted import for_spreadsheet, visible
 
 FOLDER: Final = Path("label_audit")
 PAGE: Final = FOLDER / "index.html"
-CLIPS: Final = "clips"  # beside the page that plays them
 TEMPLATE: Final = "audit.html.j2"
 COLUMNS: Final = (
     "track_id",
@@ -47,7 +49,6 @@ COLUMNS: Final = (
     "path",
 )
 
-_CLIP_SECONDS: Final = 10.0
 _DIGITS: Final = 4
 _MODEL: Final = "lenet5"  # the cheapest; five folds of it take a minute where CNN-64 takes an hour
 _TOP: Final = 20
@@ -283,40 +284,6 @@ def _annotators() -> pd.Series:
     return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(set(names))))
 
 
-def clip_path(folder: Path, track_id: str) -> Path:
-    """Return where a track's player finds its clip."""
-    return folder / CLIPS / f"{track_id}.flac"
-
-
-def clip_address(track_id: str) -> str:
-    """Return the same as an address relative to the page's."""
-    return quote(f"{CLIPS}/{track_id}.flac")
-
-
-def write_clip(track_id: str, source: Path, folder: Path) -> None:
-    """Write the middle ten seconds as FLAC, mono, 22 050 Hz: every browser plays it, none plays ``.au``."""
-    import soundfile
-
-    samples = audio.load(source)
-    length = round(_CLIP_SECONDS * audio.SAMPLE_RATE)
-    start = max(0, (len(samples) - length) // 2)
-    with replacing(clip_path(folder, track_id)) as temporary:
-        soundfile.write(temporary, samples[start : start + length], audio.SAMPLE_RATE, subtype="PCM_16")
-
-
-def write_clips(rows: pd.DataFrame, folder: Path) -> None:
-    """Write a clip of each row's ``path``, named after its ``track_id``, for the page in ``folder``."""
-    for row in rows.itertuples():
-        write_clip(str(row.track_id), Path(str(row.path)), folder)
-
-
-def sweep(folder: Path, kept: set[str]) -> None:
-    """Remove clips of other tracks, which the page does not play any more."""
-    for path in (folder / CLIPS).glob("*.flac"):
-        if path.stem not in kept:
-            path.unlink()
-
-
 def publish(audit: Audit) -> None:
     """Write the rows as CSV, clips of their tracks, and the page of every task audited so far."""
     write_csv(FOLDER / f"{audit.task}.csv", for_spreadsheet(audit.rows))
@@ -324,7 +291,7 @@ def publish(audit: Audit) -> None:
     write_json(FOLDER / f"{audit.task}.json", audit.as_dict() | {"notes": audit.notes()})
     audits = [read_json(FOLDER / f"{task}.json") for task in TASKS if (FOLDER / f"{task}.json").exists()]
     write_text(PAGE, render(audits))
-    sweep(FOLDER, {row["track_id"] for one in audits for row in one["rows"]})
+    remove_other_clips(FOLDER, {row["track_id"] for one in audits for row in one["rows"]})
 
 
 def render(audits: list[dict[str, Any]]) -> str:

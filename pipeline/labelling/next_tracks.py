@@ -24,6 +24,7 @@ from pipeline.errors import ParamsError, run_main
 from pipeline.files import write_csv, write_text
 from pipeline.inference import audio, logmel
 from pipeline.labelling.agreement import records
+from pipeline.labelling.clips import clip_address, remove_other_clips, write_clips
 from pipeline.registry import answers, versions
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features, logmel_of
@@ -271,7 +272,7 @@ def next_tracks(n: int) -> Wanted:
 
 def _completed(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with all of `COLUMNS`."""
-    from pipeline.labelling.audit import clip_address
+    from pipeline.labelling.clips import clip_address
 
     rows = rows.reindex(columns=list(COLUMNS)).fillna({"labelled_by": ""})
     return rows.assign(**dict.fromkeys(TO_FILL_IN, ""), clip=rows["track_id"].map(clip_address))
@@ -303,14 +304,13 @@ def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.Da
 
 def publish(wanted: Wanted, out: Path) -> None:
     """Write the CSV, clips of its tracks, and the page that plays them."""
-    from pipeline.labelling import audit
 
     write_csv(out, for_spreadsheet(wanted.rows))
-    audit.write_clips(wanted.rows, PAGE.parent)
+    write_clips(wanted.rows, PAGE.parent)
     table = quote(Path(os.path.relpath(out, PAGE.parent)).as_posix())
     values = wanted.as_dict() | {"dataset": read_dataset(), "table": table, "name": out.name}
-    write_text(PAGE, templates.render(TEMPLATE, values, {"clip": audit.clip_address}))
-    audit.sweep(PAGE.parent, set(wanted.rows["track_id"]))
+    write_text(PAGE, templates.render(TEMPLATE, values, {"clip": clip_address}))
+    remove_other_clips(PAGE.parent, set(wanted.rows["track_id"]))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import soundfile
 from pipeline import files, params
 from pipeline.errors import DataError, ParamsError
 from pipeline.labelling import audit
+from pipeline.labelling.clips import CLIPS, clip_address, clip_path, write_clip
 from pipeline.stages import catalog, labels
 from pipeline.tables.labels import classes_of, labels_path, read_labels
 from pipeline.tables.tracks import TRACKS, read_tracks
@@ -274,9 +275,9 @@ def test_the_page_plays_what_it_lists_and_fetches_nothing(audited: Library) -> N
 def test_a_clip_is_the_middle_ten_seconds(workspace: Path) -> None:
     seconds = np.arange(30 * 22_050) / 22_050
     soundfile.write("long.wav", np.where(abs(seconds - 15) < 5, 0.5, 0.0), 22_050)
-    audit.write_clip("a b#1", Path("long.wav"), Path("page"))
-    samples, _ = soundfile.read(audit.clip_path(Path("page"), "a b#1"))
-    assert audit.clip_address("a b#1") == "clips/a%20b%231.flac"
+    write_clip("a b#1", Path("long.wav"), Path("page"))
+    samples, _ = soundfile.read(clip_path(Path("page"), "a b#1"))
+    assert clip_address("a b#1") == "clips/a%20b%231.flac"
     assert len(samples) == 220_500
     assert samples[1:].min() == samples.max() == 0.5
 
@@ -303,7 +304,7 @@ def test_the_list_holds_no_formula(audited: Library) -> None:
 def test_a_second_audit_leaves_no_old_clips(audited: Library) -> None:
     audit.audit("genre", top=5)
     audit.audit("genre", top=1)
-    assert [path.stem for path in (audit.FOLDER / audit.CLIPS).iterdir()] == [WRONG]
+    assert [path.stem for path in (audit.FOLDER / CLIPS).iterdir()] == [WRONG]
 
 
 def test_the_same_audit_writes_the_same_bytes(audited: Library) -> None:
