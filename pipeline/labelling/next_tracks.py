@@ -304,7 +304,6 @@ def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.Da
 
 def publish(wanted: Wanted, out: Path) -> None:
     """Write the CSV, clips of its tracks, and the page that plays them."""
-
     write_csv(out, for_spreadsheet(wanted.rows))
     write_clips(wanted.rows, PAGE.parent)
     table = quote(Path(os.path.relpath(out, PAGE.parent)).as_posix())
