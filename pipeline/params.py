@@ -17,7 +17,7 @@ PARAMS_FILE = Path("params.yaml")
 
 Task = Literal["genre", "mood"]
 ModelName = Literal["lenet5", "cnn64"]
-Protocol = Literal["artist", "fault_filtered", "track", "seed"]
+Protocol = Literal["artist", "fault_filtered", "track", "shuffled"]
 Aggregation = Literal["share", "majority", "dawid_skene"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -80,6 +80,15 @@ ALWAYS_CRITICAL: Final[tuple[IntakeCheck, ...]] = (
 )
 
 
+_ABSENT: Final = object()
+
+# Words of earlier versions that a params.yaml may still hold: (key, value; None: the key itself) → the word now.
+RENAMED: Final[Mapping[tuple[str, str | None], str]] = {
+    ("split.protocol", "seed"): "shuffled",
+    ("train.augment", "seed"): "report",
+}
+
+
 class Section(BaseModel):
     """A section: no unknown keys, no silent conversions, no change after reading."""
 
@@ -103,15 +112,14 @@ class CatalogParams(Section):
             raise ValueError(f"min_seconds {self.min_seconds} is above max_seconds {self.max_seconds}")
         return self
 
-    @model_validator(mode="after")
-    def _can_be_served(self) -> CatalogParams:
+    @field_validator("max_seconds")
+    @classmethod
+    def _can_be_served(cls, seconds: float) -> float:
         from pipeline.inference.audio import MAX_SECONDS  # decoders, which reading parameters does not need
 
-        if self.max_seconds > MAX_SECONDS:
-            raise ValueError(
-                f"max_seconds {self.max_seconds} is above {MAX_SECONDS}, the longest that is served"
-            )
-        return self
+        if seconds > MAX_SECONDS:
+            raise ValueError(f"expected at most {MAX_SECONDS}, the longest that is served")
+        return seconds
 
 
 class LabelsParams(Section):
@@ -198,7 +206,7 @@ class TrainParams(Section):
     batch_size: Positive
     slices_per_track: Positive | None
     normalise: Literal["standard", "l2"]
-    augment: Literal["none", "spec", "seed"]
+    augment: Literal["none", "spec", "report"]
     targets: Literal["soft", "hard"]
     class_weight: Literal["balanced", "none"]
     spec: SpecParams
@@ -243,8 +251,8 @@ class Params(Section):
         missing = set(self.models) - set(self.train.models)
         if missing:
             raise ValueError(f"train.models lacks {', '.join(sorted(missing))}, which models names")
-        if self.train.augment == "seed" and not self.spectrogram.waveform_copies:
-            raise ValueError("train.augment: seed needs spectrogram.waveform_copies: true")
+        if self.train.augment == "report" and not self.spectrogram.waveform_copies:
+            raise ValueError("train.augment: report needs spectrogram.waveform_copies: true")
         return self
 
 
@@ -256,6 +264,7 @@ def parse(values: Mapping[str, Any], *, source: str = str(PARAMS_FILE)) -> Param
     ParamsError
         A key is unknown, missing, mistyped or out of range; the message names every such key.
     """
+    _refuse_renamed(values, source)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -265,6 +274,28 @@ def parse(values: Mapping[str, Any], *, source: str = str(PARAMS_FILE)) -> Param
             for fault in error.errors()
         ]
         raise ParamsError(f"{source}: " + "; ".join(faults) + ". Correct the key and run again.") from None
+
+
+def _refuse_renamed(values: Mapping[str, Any], source: str) -> None:
+    """Say what a word of an earlier version is called now, rather than only that it is unknown."""
+    faults = []
+    for (key, old), new in RENAMED.items():
+        found = _at(values, key)
+        if old is None and found is not _ABSENT:
+            faults.append(f"the section {key} is called {new} now")
+        elif old is not None and found == old:
+            faults.append(f"{key}: '{old}' is called '{new}' now")
+    if faults:
+        raise ParamsError(f"{source}: " + "; ".join(faults) + ". Write the new word and run again.")
+
+
+def _at(values: Any, key: str) -> Any:
+    """Return what is at a dotted key of unchecked values; `_ABSENT` if nothing is."""
+    for name in key.split("."):
+        if not isinstance(values, Mapping) or name not in values:
+            return _ABSENT
+        values = values[name]
+    return values
 
 
 def _received(fault: Any) -> str:

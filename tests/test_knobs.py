@@ -103,7 +103,7 @@ def parts(settings: Params) -> list[str]:
 
 def copied(settings: Params) -> int:
     """Return how many rows the protocol that shuffles slices makes of the tracks."""
-    shuffled = settings.split.model_copy(update={"protocol": "seed"})
+    shuffled = settings.split.model_copy(update={"protocol": "shuffled"})
     return len(parts(settings.model_copy(update={"split": shuffled})))
 
 
@@ -116,7 +116,7 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     table.loc[3, ["p_x", "p_y"]] = 0.25, 0.75
     assigned = pd.DataFrame({"track_id": list("abcd"), "part": "train", "slice": pd.NA, "copy": pd.NA})
     own = settings.train
-    rows = select(assigned, table, "train", soft=own.targets == "soft", copies=own.augment == "seed")
+    rows = select(assigned, table, "train", soft=own.targets == "soft", copies=own.augment == "report")
     given: list[Any] = []
 
     class Model:

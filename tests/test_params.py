@@ -129,7 +129,7 @@ def test_a_value_out_of_range_is_named(values: dict[str, Any], key: str, value: 
     [
         ("tasks", ["genre", "tempo"], r"tasks\.1: .*'tempo'"),
         ("models", ["lenet6"], r"models\.0: .*'lenet6'"),
-        ("split.protocol", "random", r"split\.protocol: .*'artist', 'fault_filtered', 'track' or 'seed'"),
+        ("split.protocol", "random", r"split\.protocol: .*'artist', 'fault_filtered', 'track' or 'shuffled'"),
         ("catalog.severity", {"loudness": "critical"}, r"catalog\.severity\.loudness.*'loudness'"),
         ("intake.severity", {"colour": "critical"}, r"intake\.severity\.colour.*'colour'"),
         (
@@ -182,7 +182,7 @@ def test_shares_that_leave_nothing_to_train_on(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("train.augment", "seed", "train.augment: seed needs spectrogram.waveform_copies: true"),
+        ("train.augment", "report", "train.augment: report needs spectrogram.waveform_copies: true"),
         ("train.models", {}, "train.models lacks cnn64, lenet5"),
     ],
 )
@@ -191,6 +191,21 @@ def test_settings_that_do_not_fit_together(values: dict[str, Any], key: str, val
         params.parse(put(values, key, value))
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300, "one line, not a dump of the whole file"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("split.protocol", "seed", "split.protocol: 'seed' is called 'shuffled' now"),
+        ("train.augment", "seed", "train.augment: 'seed' is called 'report' now"),
+    ],
+)
+def test_a_word_of_an_earlier_version_is_refused_with_the_new_one(
+    values: dict[str, Any], key: str, value: Any, said: str
+) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params.parse(put(values, key, value))
+    assert str(caught.value) == f"params.yaml: {said}. Write the new word and run again."
 
 
 def test_every_section_is_frozen(settings: params.Params) -> None:

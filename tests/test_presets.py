@@ -24,7 +24,7 @@ def text_after(*names: str) -> str:
 
 
 def test_the_presets_are_the_three_named() -> None:
-    assert NAMES == ["gtzan", "sample", "seed"]
+    assert NAMES == ["gtzan", "report", "sample"]
 
 
 def test_the_defaults_are_what_is_committed(workspace: Path) -> None:
@@ -80,11 +80,15 @@ def test_a_preset_removes_keys_that_are_no_longer_known(workspace: Path) -> None
     assert params.PARAMS_FILE.read_text() == text
 
 
-def test_the_preset_seed_is_the_reports(workspace: Path) -> None:
-    presets.apply("seed", folder=FOLDER)
+def test_the_preset_report_is_the_project_reports(workspace: Path) -> None:
+    presets.apply("report", folder=FOLDER)
     settings = params.read()
-    assert (settings.split.protocol, settings.split.valid, settings.split.test) == ("seed", 0.1, 0.1)
-    assert (settings.train.batch_size, settings.train.normalise, settings.train.augment) == (32, "l2", "seed")
+    assert (settings.split.protocol, settings.split.valid, settings.split.test) == ("shuffled", 0.1, 0.1)
+    assert (settings.train.batch_size, settings.train.normalise, settings.train.augment) == (
+        32,
+        "l2",
+        "report",
+    )
     assert {name: one.epochs for name, one in settings.train.models.items()} == {"lenet5": 20, "cnn64": 100}
 
 
@@ -108,4 +112,4 @@ def test_the_command_line(workspace: Path) -> None:
     assert good.returncode == 0
     assert "  train.augment: none → spec\n" in good.stdout
     assert bad.returncode == 2
-    assert bad.stderr == "error: expected a preset, one of gtzan, sample, seed, received 'none'.\n"
+    assert bad.stderr == "error: expected a preset, one of gtzan, report, sample, received 'none'.\n"

@@ -52,7 +52,7 @@ MOVED: dict[str, tuple[Callable[[], object], str]] = {
     "a parameter": (lambda: edit("params.yaml", "protocol: artist", "protocol: track"), "of split."),
     "a definition": (
         lambda: edit(SPLIT, "    return part\n", "    return part[::-1]\n"),
-        "of pipeline.stages.split.shuffled.",
+        "of pipeline.stages.split.shuffled_parts.",
     ),
     "a file": (lambda: Path(TRACKS).write_text("track_id\n1\n"), f"of {TRACKS}."),
     # Undone, it may have been read in between; what was only touched looks the same.
@@ -97,7 +97,7 @@ def test_code_edited_before_the_stage_begins_does_not_run(
     with pytest.raises(SystemExit) as caught:
         stage_run.run_stage(lambda: pytest.fail("the stage ran"))
     assert caught.value.code == 2
-    assert "received changes of pipeline.stages.split.shuffled" in capsys.readouterr().err
+    assert "received changes of pipeline.stages.split.shuffled_parts" in capsys.readouterr().err
 
 
 def test_new_and_removed_files_of_a_folder_are_seen(project: Path) -> None:

@@ -192,7 +192,7 @@ def fix_length(samples: np.ndarray) -> np.ndarray:
 
 
 def slices(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut a clip into equal slices, as the seed does with ``array_split``.
+    """Cut a clip into equal slices, as the project report does with ``array_split``.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ _ATANH: Final = tuple(np.float32(20 / math.log(10) / odd) for odd in (1, 3, 5, 7
 
 @dataclass(frozen=True)
 class LogMel:
-    """Parameters of the spectrogram; the defaults are the seed's.
+    """Parameters of the spectrogram; the defaults are the project report's.
 
     Parameters
     ----------

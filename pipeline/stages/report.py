@@ -39,7 +39,7 @@ PROTOCOLS: Final = {
     "artist": "artists held out",
     "fault_filtered": "published fault-filtered lists",
     "track": "tracks held out",
-    "seed": "slices shuffled",
+    "shuffled": "slices shuffled",
 }
 MODELS: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64"}
 

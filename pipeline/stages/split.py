@@ -6,11 +6,11 @@ protocol                  rule                                                  
 ``artist``                stratified by label; an artist or duplicate cluster is on one side    yes
 ``fault_filtered``        the published 443/197/290 GTZAN lists                                 yes
 ``track``                 stratified tracks; duplicates together, artists on both sides         yes
-``seed``                  slices and augmented copies shuffled, as the report did: leaks        never
+``shuffled``              slices and augmented copies shuffled, as the project report did: leaks never
 ========================= ==================================================================== =========
 
 ``artifacts/splits/<task>.csv``: ``track_id,label,group,part,protocol,slice,copy``. ``slice`` and ``copy``
-are blank but under ``seed``, where each row is one slice (copy 0) or one augmented copy (1 to 5) of it.
+are blank except under ``shuffled``, where each row is one slice (copy 0) or an augmented copy (1 to 5) of it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _REMEDY: Final = {
     "artist": _GROUPED,
     "track": _GROUPED.replace("artists, or tracks of unknown artist", "tracks; duplicates count once"),
     "fault_filtered": "Take in all of GTZAN: fault_filtered needs GTZAN's published lists",
-    "seed": "Add tracks",
+    "shuffled": "Add tracks",
 }
 
 
-def shuffled(n_rows: int, settings: params.SplitParams, seed: int) -> np.ndarray:
-    """Return the seed's parts: all rows shuffled, then cut by share."""
+def shuffled_parts(n_rows: int, settings: params.SplitParams, seed: int) -> np.ndarray:
+    """Return the parts of protocol ``shuffled``: all rows shuffled, then cut by share."""
     order = np.random.default_rng(seed).permutation(n_rows)
     n_test, n_valid = round(n_rows * settings.test), round(n_rows * settings.valid)
     part = np.full(n_rows, "train", dtype=object)
@@ -70,7 +70,7 @@ def expand(table: pd.DataFrame, n_slices: pd.Series, *, copies: bool) -> pd.Data
 def split(
     table: pd.DataFrame, tracks: pd.DataFrame, settings: params.SplitParams, *, seed: int, copies: bool
 ) -> pd.DataFrame:
-    """Assign every labelled track (under ``seed``: every row) to a part.
+    """Assign every labelled track (under ``shuffled``: every row) to a part.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def split(
     tracks
         The catalogue.
     settings, seed, copies
-        Protocol and shares; seed; whether augmented copies exist.
+        Protocol and shares; random seed; whether augmented copies exist.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def split(
     known = tracks.assign(group=group, group_name=group_names(tracks, group, by_artist=by_artist))
     facts = known.set_index("track_id").loc[table["track_id"]].reset_index()
     out = table[["track_id", "label"]].reset_index(drop=True)
-    if settings.protocol == "seed":
+    if settings.protocol == "shuffled":
         out = expand(out, facts.set_index("track_id")["n_slices"], copies=copies)
-        out["part"] = shuffled(len(out), settings, seed)
+        out["part"] = shuffled_parts(len(out), settings, seed)
     elif settings.protocol == "fault_filtered":
         out["group"], out["part"] = facts["group"], facts["filtered_split"]
         out = out[out["part"] != ""]

@@ -91,7 +91,7 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
     soft = settings.train.targets == "soft"
     if table["label"].nunique() < 2:
         raise DataError(f"{labels_path(task)}: expected at least two classes, received fewer. Add tracks.")
-    rows = select(assigned, table, "train", soft=soft, copies=settings.train.augment == "seed")
+    rows = select(assigned, table, "train", soft=soft, copies=settings.train.augment == "report")
     valid = select(assigned, table, "valid", soft=soft)
     print(f"{task}-{name}: {len(rows)} training rows, {len(valid)} validation rows, on {device}")
     protocol = str(assigned["protocol"].iloc[0])

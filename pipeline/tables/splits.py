@@ -1,7 +1,7 @@
 """``artifacts/splits/<task>.csv``: who trains, who chooses the model, who is held out.
 
-Columns: ``track_id,label,group,part,protocol,slice,copy``. ``slice`` and ``copy`` are blank but under
-``seed``, where each row is one slice (copy 0) or one augmented copy (1 to 5) of it.
+Columns: ``track_id,label,group,part,protocol,slice,copy``. ``slice`` and ``copy`` are blank except under
+``shuffled``, where each row is one slice (copy 0) or one augmented copy (1 to 5) of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 
 PARTS: Final = ("train", "valid", "test")
 
-LEAKY: Final = frozenset({"seed"})
+LEAKY: Final = frozenset({"shuffled"})
 
 OPTIMISTIC: Final = frozenset({"track"})
 

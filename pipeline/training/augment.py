@@ -1,4 +1,4 @@
-"""Augmentation: the seed's five waveform copies, and masks, gain, shifts and mixup on log-mel slices."""
+"""The project report's five waveform copies; SpecAugment, gain, shifts and mixup on log-mel slices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOISE_SIGMA: Final = 0.005  # of full scale
 
 
 def waveform_copies(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the seed's five copies of a slice, each cut or padded to the slice's length.
+    """Return the project report's five copies of a slice, each cut or padded to the slice's length.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def run_fold(
     from pipeline.training.batches import select
 
     table = read_labels(task)
-    soft, copies = settings.train.targets == "soft", settings.train.augment == "seed"
+    soft, copies = settings.train.targets == "soft", settings.train.augment == "report"
     rows = {
         "train": select(assigned, table, "train", soft=soft, copies=copies),
         "valid": select(assigned, table, "valid", soft=soft),

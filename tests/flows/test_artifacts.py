@@ -15,7 +15,7 @@ from pipeline.tables.metrics import metrics_path
 
 def put_metrics(task: str, name: str, *, accuracy: float, macro_f1: float, leaky: bool = False) -> None:
     track = {"accuracy": accuracy, "accuracy_ci": [accuracy - 0.1, accuracy + 0.1], "macro_f1": macro_f1}
-    values = {"protocol": "seed" if leaky else "artist", "leaky": leaky, "test": {"track": track}}
+    values = {"protocol": "shuffled" if leaky else "artist", "leaky": leaky, "test": {"track": track}}
     files.write_json(metrics_path(task, name), values)
 
 
@@ -49,7 +49,7 @@ def test_change_is_against_the_champion_before_the_run(
 
 def test_leaky_protocol_is_marked(chosen: params.Params) -> None:
     put_metrics("genre", "lenet5", accuracy=0.9, macro_f1=0.9, leaky=True)
-    assert "seed (leaky)" in artifacts.metrics_table(chosen, {})
+    assert "shuffled (leaky)" in artifacts.metrics_table(chosen, {})
 
 
 def test_decision_is_told_with_its_reason(chosen: params.Params) -> None:

@@ -194,7 +194,7 @@ def test_the_form_offers_what_may_be_chosen(stack: Stack) -> None:
     form = stack.deployment("on-demand")["parameter_openapi_schema"]
     assert set(form["properties"]) == {"tasks", "models", "protocol", "force", "overrides"}
     shown = json.dumps(form)
-    for choice in ("genre", "mood", "lenet5", "cnn64", "artist", "fault_filtered", "track", "seed"):
+    for choice in ("genre", "mood", "lenet5", "cnn64", "artist", "fault_filtered", "track", "shuffled"):
         assert f'"{choice}"' in shown
     path = f"/deployments/{stack.deployment('on-demand')['id']}/create_flow_run"
     refused = stack.call("POST", stack.api + path, {"parameters": {"tasks": ["tempo"]}})

@@ -61,8 +61,8 @@ def test_a_note_stays_until_another_is_given(settings):
     ("change", "message"),
     [
         (
-            {"protocol": "seed"},
-            r"genre-cnn64.json: expected protocol 'artist', received 'seed'. Run `dvc repro`",
+            {"protocol": "shuffled"},
+            r"genre-cnn64.json: expected protocol 'artist', received 'shuffled'. Run `dvc repro`",
         ),
         ({"dataset": {"name": "old"}}, "expected dataset 'tiny', received 'old'"),
         ({"model": "lenet5"}, "expected model 'cnn64', received 'lenet5'"),
@@ -86,14 +86,14 @@ def test_missing_metrics_are_named(settings):
 def test_recorded_are_the_other_protocols_of_this_dataset_tasks_and_models(settings):
     for one in (
         metrics(protocol="track"),
-        metrics(protocol="seed"),
+        metrics(protocol="shuffled"),
         metrics(protocol="artist"),
-        metrics(protocol="seed", dataset="another"),
-        metrics("mood", protocol="seed"),
+        metrics(protocol="shuffled", dataset="another"),
+        metrics("mood", protocol="shuffled"),
     ):
         record_results.keep([one], "a note is no result")
     found = record_results.recorded(settings, "tiny")
-    assert [(one["protocol"], one["task"]) for one in found] == [("track", "genre"), ("seed", "genre")]
+    assert [(one["protocol"], one["task"]) for one in found] == [("track", "genre"), ("shuffled", "genre")]
 
 
 def test_nothing_recorded_is_no_error(settings):
@@ -102,16 +102,18 @@ def test_nothing_recorded_is_no_error(settings):
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD", json.dumps({"task": "genre"}), json.dumps([1])])
 def test_a_broken_record_is_refused(settings, text):
-    write_text(Path("results/tiny/seed/genre-lenet5.json"), text)
+    write_text(Path("results/tiny/shuffled/genre-lenet5.json"), text)
     with pytest.raises(
-        DataError, match=r"results/tiny/seed/genre-lenet5.json: expected the metrics of a model"
+        DataError, match=r"results/tiny/shuffled/genre-lenet5.json: expected the metrics of a model"
     ):
         record_results.recorded(settings, "tiny")
 
 
 def test_a_record_in_the_wrong_folder_is_refused(settings):
-    write_json(Path("results/tiny/track/genre-lenet5.json"), metrics(protocol="seed"))
-    with pytest.raises(DataError, match=r"expected protocol 'track', received 'seed'. Restore it from git"):
+    write_json(Path("results/tiny/track/genre-lenet5.json"), metrics(protocol="shuffled"))
+    with pytest.raises(
+        DataError, match=r"expected protocol 'track', received 'shuffled'. Restore it from git"
+    ):
         record_results.recorded(settings, "tiny")
 
 

@@ -147,7 +147,7 @@ def test_life_of_a_registry(store: Path, settings: params.Params) -> None:
     entry = tracking.configure().MlflowClient().get_model_version("genre-classifier", "2")
     assert entry.tags["content_sha256"] == recorded["content_sha256"]
 
-    put_model("lenet5", seed=4, valid_f1=1.0, seen=[], leaky=True, protocol="seed")
+    put_model("lenet5", seed=4, valid_f1=1.0, seen=[], leaky=True, protocol="shuffled")
     assert "leaks" in run_stages(one)["reason"]
     assert champion()[0] == served
 

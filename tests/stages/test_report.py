@@ -273,7 +273,7 @@ def test_unlisted_tasks_and_models_do_not_count(project):
 
 
 def test_other_protocols_stand_beside_with_their_worth(project):
-    kept("seed", leaky=True, params=111_111)
+    kept("shuffled", leaky=True, params=111_111)
     kept("track", optimistic=True, params=222_222)
     kept("artist", params=333_333)
     record_results.keep([read_json(metrics_path("mood", "lenet5"))], "after two epochs <b>")
@@ -282,7 +282,7 @@ def test_other_protocols_stand_beside_with_their_worth(project):
     genre = [said for said in rows.values() if "111\u202f111" in said or "222\u202f222" in said]
     assert len(genre) == 2
     assert "track optimistic: artists on both sides 222\u202f222" in genre[0]
-    assert "seed leaky: not comparable, never promoted 111\u202f111" in genre[1]
+    assert "shuffled leaky: not comparable, never promoted 111\u202f111" in genre[1]
     assert [row.startswith('<tr class="now">') for row in rows] == [True, True, False, False, True, True]
     assert "333\u202f333" not in results
     assert "after two epochs &lt;b&gt;" in results

@@ -109,7 +109,7 @@ def test_nothing_that_belongs_together_is_parted(library: Any, seed: int, protoc
 
 
 @property_test
-@given(libraries(), st.integers(0, 3), st.sampled_from(["artist", "track", "seed"]))
+@given(libraries(), st.integers(0, 3), st.sampled_from(["artist", "track", "shuffled"]))
 def test_the_split_depends_on_the_seed_alone(library: Any, seed: int, protocol: str) -> None:
     tracks, table = library
     out = attempt(tracks, table, protocol, seed)
@@ -129,7 +129,7 @@ def test_groups_do_not_depend_on_the_order_of_rows(library: Any, by_artist: bool
     assert here == there
 
 
-@pytest.mark.parametrize("protocol", ["artist", "track", "seed"])
+@pytest.mark.parametrize("protocol", ["artist", "track", "shuffled"])
 def test_another_seed_gives_another_split(protocol: str) -> None:
     tracks = catalogue(60)
     assert run(tracks, protocol, seed=0)["part"].tolist() != run(tracks, protocol, seed=1)["part"].tolist()
@@ -245,10 +245,10 @@ def test_three_groups_of_a_class_are_one_of_each_part(protocol: str) -> None:
     assert (out.groupby("label")["part"].nunique() == 3).all()
 
 
-def test_the_seed_protocol_shuffles_slices_and_copies() -> None:
+def test_the_protocol_shuffled_shuffles_slices_and_copies() -> None:
     tracks = catalogue(100)
     tracks.loc[0, "n_slices"] = 5
-    out = run(tracks, "seed", valid=0.1, test=0.1)
+    out = run(tracks, "shuffled", valid=0.1, test=0.1)
     n = (99 * 3 + 5) * 6
     assert len(out) == n
     assert not out.duplicated(["track_id", "slice", "copy"]).any()
@@ -259,21 +259,21 @@ def test_the_seed_protocol_shuffles_slices_and_copies() -> None:
     assert counts["train"] == n - counts["test"] - counts["valid"]
 
 
-def test_the_seed_protocol_leaks() -> None:
-    out = run(catalogue(100), "seed", valid=0.1, test=0.1)
+def test_the_protocol_shuffled_leaks() -> None:
+    out = run(catalogue(100), "shuffled", valid=0.1, test=0.1)
     train, test = (set(out.loc[out["part"] == part, "track_id"]) for part in ("train", "test"))
     assert len(train & test) > 50
     slices = [
         set(map(tuple, out.loc[out["part"] == part, ["track_id", "slice"]].to_numpy())) for part in PARTS
     ]
     assert slices[0] & slices[2], "copies of one slice are on both sides"
-    assert "seed" in LEAKY
+    assert "shuffled" in LEAKY
     assert LEAKY.isdisjoint({"artist", "track", "fault_filtered"})
 
 
-def test_the_seed_protocol_without_copies() -> None:
+def test_the_protocol_shuffled_without_copies() -> None:
     tracks = catalogue(30)
-    out = split.split(labels_of(tracks), tracks, params_of("seed"), seed=0, copies=False)
+    out = split.split(labels_of(tracks), tracks, params_of("shuffled"), seed=0, copies=False)
     assert len(out) == 90
     assert set(out["copy"]) == {0}
 
@@ -311,7 +311,7 @@ def test_unlabelled_tracks_are_left_out() -> None:
     assert run(tracks, "track", table=table)["track_id"].tolist() == table["track_id"].tolist()
 
 
-@pytest.mark.parametrize("protocol", ["artist", "seed"])
+@pytest.mark.parametrize("protocol", ["artist", "shuffled"])
 def test_a_split_comes_back_from_its_file(workspace: Path, protocol: str) -> None:
     out = run(catalogue(40), protocol)
     files.write_csv(split_path("genre"), out)

@@ -130,7 +130,7 @@ def test_card_says_what_promotion_must_know(
     weights_path("genre", "lenet5").parent.mkdir(parents=True, exist_ok=True)
     save_weights(fitted.model, weights_path("genre", "lenet5"))
     assigned = pd.DataFrame(
-        {"track_id": ["t000", "t001", "t002"], "part": ["train", "valid", "test"], "protocol": "seed"}
+        {"track_id": ["t000", "t001", "t002"], "part": ["train", "valid", "test"], "protocol": "shuffled"}
     )
     card = train.card("genre", "lenet5", fitted, assigned, settings)
     assert card["seen_tracks"] == ["t000", "t001"]

@@ -1,4 +1,4 @@
-"""The seed's copies do what they say to a tone and to beats; spectrogram augmentation stays in its bounds."""
+"""The project report's copies do what they say to a tone and to beats; SpecAugment stays in its bounds."""
 
 from __future__ import annotations
 

@@ -37,7 +37,11 @@ def test_every_track_is_tested_once_and_no_artist_is_on_two_sides(tracks: pd.Dat
 
 @pytest.mark.parametrize(
     ("protocol", "n_folds", "named"),
-    [("seed", 5, "received seed"), ("fault_filtered", 5, "artist or track"), ("artist", 2, "at least 3")],
+    [
+        ("shuffled", 5, "received shuffled"),
+        ("fault_filtered", 5, "artist or track"),
+        ("artist", 2, "at least 3"),
+    ],
 )
 def test_what_cannot_be_cross_validated_is_refused(
     tracks: pd.DataFrame, protocol: str, n_folds: int, named: str
