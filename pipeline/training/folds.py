@@ -31,7 +31,9 @@ def track_groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
 
     n = len(tracks)
     original = tracks["duplicate_of"].where(tracks["duplicate_of"] != "", tracks["track_id"])
-    links: list[tuple[int, int]] = []
+    position = {track_id: i for i, track_id in enumerate(tracks["track_id"])}
+    # A duplicate may name a track that is a duplicate itself.
+    links = [(i, position[track_id]) for i, track_id in enumerate(original) if track_id in position]
     keys = [tracks["sha256"], original] + ([_artist_keys(tracks)] if by_artist else [])
     for key in keys:
         first = pd.Series(range(n)).groupby(key.to_numpy()).transform("first").to_numpy()
