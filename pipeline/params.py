@@ -82,10 +82,12 @@ ALWAYS_CRITICAL: Final[tuple[IntakeCheck, ...]] = (
 
 _ABSENT: Final = object()
 
-# Words of earlier versions that a params.yaml may still hold: (key, value; None: the key itself) → the word now.
+# Words of earlier versions that a params.yaml may hold: (key, value or None for the key) → the word now.
 RENAMED: Final[Mapping[tuple[str, str | None], str]] = {
     ("split.protocol", "seed"): "shuffled",
     ("train.augment", "seed"): "report",
+    ("train.augment", "spec"): "specaugment",
+    ("train.spec", None): "train.specaugment",
 }
 
 
@@ -180,7 +182,7 @@ class SplitParams(Section):
         return self
 
 
-class SpecParams(Section):
+class SpecAugmentParams(Section):
     """On-the-fly augmentation of log-mel slices: lengths in frames and bands, gain in dB."""
 
     time_masks: NotNegative
@@ -206,10 +208,10 @@ class TrainParams(Section):
     batch_size: Positive
     slices_per_track: Positive | None
     normalise: Literal["standard", "l2"]
-    augment: Literal["none", "spec", "report"]
+    augment: Literal["none", "specaugment", "report"]
     targets: Literal["soft", "hard"]
     class_weight: Literal["balanced", "none"]
-    spec: SpecParams
+    specaugment: SpecAugmentParams
     models: dict[ModelName, ModelParams]
 
 

@@ -162,7 +162,7 @@ class Knob:
     also: dict[str, Any] | None = None  # what must be set for the key to matter
 
 
-SPEC = {"train.augment": "spec"}
+SPECAUGMENT = {"train.augment": "specaugment"}
 KNOBS = {
     "seed": Knob("split train evaluate", 1, parts),
     "tasks": Knob("labels register promote report", ["genre"], pairs),
@@ -197,16 +197,16 @@ KNOBS = {
     "train.batch_size": Knob("train", 3, trained),
     "train.slices_per_track": Knob("train", 1, trained),
     "train.normalise": Knob("train", "l2", trained),
-    "train.augment": Knob("train", "spec", trained),
+    "train.augment": Knob("train", "specaugment", trained),
     "train.targets": Knob("train", "hard", trained),
     "train.class_weight": Knob("train", "none", trained),
-    "train.spec.time_masks": Knob("train", 0, trained, SPEC),
-    "train.spec.time_mask_frames": Knob("train", 2, trained, SPEC),
-    "train.spec.mel_masks": Knob("train", 0, trained, SPEC),
-    "train.spec.mel_mask_bands": Knob("train", 1, trained, SPEC),
-    "train.spec.gain_db": Knob("train", 0.0, trained, SPEC),
-    "train.spec.shift_frames": Knob("train", 0, trained, SPEC),
-    "train.spec.mixup_alpha": Knob("train", 0.0, trained, SPEC),
+    "train.specaugment.time_masks": Knob("train", 0, trained, SPECAUGMENT),
+    "train.specaugment.time_mask_frames": Knob("train", 2, trained, SPECAUGMENT),
+    "train.specaugment.mel_masks": Knob("train", 0, trained, SPECAUGMENT),
+    "train.specaugment.mel_mask_bands": Knob("train", 1, trained, SPECAUGMENT),
+    "train.specaugment.gain_db": Knob("train", 0.0, trained, SPECAUGMENT),
+    "train.specaugment.shift_frames": Knob("train", 0, trained, SPECAUGMENT),
+    "train.specaugment.mixup_alpha": Knob("train", 0.0, trained, SPECAUGMENT),
     "train.models.lenet5.epochs": Knob("train", 2, trained),
     "train.models.lenet5.learning_rate": Knob("train", 0.01, trained),
     "train.models.lenet5.patience": Knob("train", 2, trained),

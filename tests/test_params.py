@@ -80,7 +80,7 @@ def test_a_mistyped_value_is_named_and_shown(values: dict[str, Any], key: str) -
 
 @pytest.mark.parametrize(
     "key",
-    ["colour", "catalog.colour", "train.spec.colour", "train.models.cnn64.colour", "promote.colour"],
+    ["colour", "catalog.colour", "train.specaugment.colour", "train.models.cnn64.colour", "promote.colour"],
 )
 def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
     with pytest.raises(ParamsError, match=rf"{key}: Extra inputs are not permitted, received 3"):
@@ -111,8 +111,8 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("split.test", 1.0),
         ("train.batch_size", 0),
         ("train.slices_per_track", 0),
-        ("train.spec.mixup_alpha", -0.5),
-        ("train.spec.gain_db", float("inf")),
+        ("train.specaugment.mixup_alpha", -0.5),
+        ("train.specaugment.gain_db", float("inf")),
         ("train.models.cnn64.learning_rate", 0.0),
         ("train.models.lenet5.epochs", True),
         ("evaluate.bootstrap", 10.5),
@@ -198,6 +198,8 @@ def test_settings_that_do_not_fit_together(values: dict[str, Any], key: str, val
     [
         ("split.protocol", "seed", "split.protocol: 'seed' is called 'shuffled' now"),
         ("train.augment", "seed", "train.augment: 'seed' is called 'report' now"),
+        ("train.augment", "spec", "train.augment: 'spec' is called 'specaugment' now"),
+        ("train.spec", {"gain_db": 3.0}, "the section train.spec is called train.specaugment now"),
     ],
 )
 def test_a_word_of_an_earlier_version_is_refused_with_the_new_one(
@@ -250,7 +252,9 @@ def test_an_overlay_applies_and_keeps_comments(workspace: Path) -> None:
     before = Path("params.yaml").read_text()
     Path("own.yaml").write_text("split:\n  protocol: track\n")
     params.apply_overlay(Path("own.yaml"))
-    assert Path("params.yaml").read_text() == before.replace("protocol: artist", "protocol: track")
+    assert Path("params.yaml").read_text() == before.replace("protocol: artist ", "protocol: track  "), (
+        "the comment stays in its column"
+    )
 
 
 @pytest.mark.parametrize("text", ["split:\n  protokoll: track\n", "seed: many\n", "seed: [\n", "7\n"])

@@ -110,6 +110,6 @@ def test_the_command_line(workspace: Path) -> None:
     good = subprocess.run([*command, "gtzan"], capture_output=True, env=environment, text=True)
     bad = subprocess.run([*command, "none"], capture_output=True, env=environment, text=True)
     assert good.returncode == 0
-    assert "  train.augment: none → spec\n" in good.stdout
+    assert "  train.augment: none → specaugment\n" in good.stdout
     assert bad.returncode == 2
     assert bad.stderr == "error: expected a preset, one of gtzan, report, sample, received 'none'.\n"

@@ -86,28 +86,28 @@ def _mel_points(n_mels: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _mel_filters(spec: LogMel) -> csr_array:
+def _mel_filters(settings: LogMel) -> csr_array:
     """Return Slaney's filter bank, bit for bit that of ``librosa.filters.mel``: float32 (n_mels, bins).
 
     Sparse, since each bin feeds at most two bands. SciPy sums in the order of the bins with the instructions
     that every CPU of an architecture has, where a dense product's last bits depend on the CPU's BLAS kernel.
     """
-    points = _mel_points(spec.n_mels)[:, None]
-    bins = np.arange(1 + spec.n_fft // 2) * (SAMPLE_RATE / spec.n_fft)
+    points = _mel_points(settings.n_mels)[:, None]
+    bins = np.arange(1 + settings.n_fft // 2) * (SAMPLE_RATE / settings.n_fft)
     low, centre, high = points[:-2], points[1:-1], points[2:]
     slopes = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     triangles = np.maximum(slopes, 0.0).astype(np.float32)
     return csr_array((triangles * (2.0 / (high - low))).astype(np.float32))
 
 
-def mel_power(samples: np.ndarray, spec: LogMel) -> np.ndarray:
+def mel_power(samples: np.ndarray, settings: LogMel) -> np.ndarray:
     """Return the mel power spectrogram, equal to ``librosa.feature.melspectrogram``.
 
     Parameters
     ----------
     samples
         float32 (n_samples,) at 22 050 Hz; frames are centred, the ends padded with zeros.
-    spec
+    settings
         Window, hop and bands.
 
     Returns
@@ -115,10 +115,10 @@ def mel_power(samples: np.ndarray, spec: LogMel) -> np.ndarray:
     np.ndarray
         float32 (n_mels, frames).
     """
-    padded = np.pad(samples, spec.n_fft // 2)
-    frames = sliding_window_view(padded, spec.n_fft)[:: spec.hop_length].T  # (n_fft, frames), no copy
-    window, bank = _window(spec.n_fft), _mel_filters(spec)
-    out = np.empty((spec.n_mels, frames.shape[1]), np.float32)
+    padded = np.pad(samples, settings.n_fft // 2)
+    frames = sliding_window_view(padded, settings.n_fft)[:: settings.hop_length].T  # (n_fft, frames), no copy
+    window, bank = _window(settings.n_fft), _mel_filters(settings)
+    out = np.empty((settings.n_mels, frames.shape[1]), np.float32)
     for start in range(0, frames.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
         spectrum = scipy.fft.rfft(frames[:, block] * window, axis=0, overwrite_x=True)
@@ -157,14 +157,14 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return out
 
 
-def logmel(samples: np.ndarray, spec: LogMel) -> np.ndarray:
+def logmel(samples: np.ndarray, settings: LogMel) -> np.ndarray:
     """Return one slice's log-mel spectrogram in dB, as ``power_to_db(melspectrogram(...), ref=1.0)``.
 
     Parameters
     ----------
     samples
         float32 (n_samples,) at 22 050 Hz, full scale 1.0.
-    spec
+    settings
         Window, hop and bands.
 
     Returns
@@ -172,7 +172,7 @@ def logmel(samples: np.ndarray, spec: LogMel) -> np.ndarray:
     np.ndarray
         float32 (n_mels, frames), dB re 1.0, no lower than the slice's maximum minus 80 dB.
     """
-    power = mel_power(samples, spec)
+    power = mel_power(samples, settings)
     out = decibels(np.maximum(power, _AMIN, out=power))
     return np.maximum(out, out.max() - _TOP_DB, out=out)
 
@@ -182,14 +182,14 @@ def quantise(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float16)
 
 
-def features(slices: Iterable[np.ndarray], spec: LogMel) -> np.ndarray:
+def features(slices: Iterable[np.ndarray], settings: LogMel) -> np.ndarray:
     """Return the stored features of a clip's slices.
 
     Parameters
     ----------
     slices
         Each float32 (220598,), from `pipeline.inference.audio.slices`.
-    spec
+    settings
         Window, hop and bands.
 
     Returns
@@ -197,4 +197,4 @@ def features(slices: Iterable[np.ndarray], spec: LogMel) -> np.ndarray:
     np.ndarray
         float16 (n_slices, n_mels, frames) in dB; each slice independent of the others.
     """
-    return np.stack([quantise(logmel(one, spec)) for one in slices])
+    return np.stack([quantise(logmel(one, settings)) for one in slices])

@@ -33,7 +33,7 @@ class Network:
         self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
         self.classes: list[str] = card["classes"]
-        self.spec = logmel.LogMel(**card["spectrogram"])
+        self.settings = logmel.LogMel(**card["spectrogram"])
         self.normaliser = Normaliser.from_dict(card["normaliser"])
 
     def of_features(self, features: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class Network:
         slices = audio.slices(audio.load(encoded, max_seconds=max_seconds))
         found = []
         while batch := list(islice(slices, _BATCH)):
-            found.append(self.of_features(logmel.features(batch, self.spec)))
+            found.append(self.of_features(logmel.features(batch, self.settings)))
         return np.concatenate(found)
 
     def of_rows(self, rows: Iterable[bytes], *, max_seconds: float = audio.MAX_SECONDS) -> list[np.ndarray]:

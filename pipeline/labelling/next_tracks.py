@@ -181,17 +181,17 @@ def embed(tracks: pd.DataFrame) -> np.ndarray:
     np.ndarray
         float (n_tracks, 2 n_mels), from `statistics`, standardised over the tracks.
     """
-    spec = logmel_of(params.read().spectrogram)
+    settings = logmel_of(params.read().spectrogram)
     rows = zip(tracks["track_id"], tracks["path"], strict=True)
-    each = [statistics(_features(track_id, Path(path), spec)) for track_id, path in rows]
+    each = [statistics(_features(track_id, Path(path), settings)) for track_id, path in rows]
     return standardise(np.stack(each))
 
 
-def _features(track_id: str, path: Path, spec: logmel.LogMel) -> np.ndarray:
+def _features(track_id: str, path: Path, settings: logmel.LogMel) -> np.ndarray:
     """Return float16 (n_slices, n_mels, frames) in dB; computed from the audio where the stage has none."""
     if features_path(track_id).exists():
         return np.array(load_features(track_id))
-    return logmel.features(audio.slices(audio.load(path)), spec)
+    return logmel.features(audio.slices(audio.load(path)), settings)
 
 
 def uncertainties(folder: Path | None, tracks: pd.DataFrame, asked: np.ndarray) -> np.ndarray:

@@ -67,14 +67,14 @@ def _copies_code() -> str:
     return key_of(_feature_code(), own, version("librosa"), version("numpy"))
 
 
-def feature_key(audio_sha256: str, spec: logmel.LogMel) -> str:
+def feature_key(audio_sha256: str, settings: logmel.LogMel) -> str:
     """Return the cache key of a track's features."""
-    return key_of("features", _feature_code(), audio_sha256, spec)
+    return key_of("features", _feature_code(), audio_sha256, settings)
 
 
-def copies_key(audio_sha256: str, spec: logmel.LogMel) -> str:
+def copies_key(audio_sha256: str, settings: logmel.LogMel) -> str:
     """Return the cache key of a track's augmented copies."""
-    return key_of("copies", _copies_code(), audio_sha256, spec)
+    return key_of("copies", _copies_code(), audio_sha256, settings)
 
 
 def _slices(path: Path) -> Iterator[np.ndarray]:
@@ -84,18 +84,18 @@ def _slices(path: Path) -> Iterator[np.ndarray]:
         raise DataError(f"{path}: {error}. Run the stage `catalog` again.") from None
 
 
-def compute_features(job: Job, spec: logmel.LogMel) -> np.ndarray:
+def compute_features(job: Job, settings: logmel.LogMel) -> np.ndarray:
     """Return a track's features: float16 (n_slices, n_mels, frames)."""
-    return logmel.features(_slices(job.audio), spec)
+    return logmel.features(_slices(job.audio), settings)
 
 
-def compute_copies(job: Job, spec: logmel.LogMel) -> np.ndarray:
+def compute_copies(job: Job, settings: logmel.LogMel) -> np.ndarray:
     """Return a track's augmented copies: float16 (n_slices, 5, n_mels, frames).
 
     The noise is seeded by the audio's content, so it depends on nothing else.
     """
     rng = np.random.default_rng(int(job.sha256[:16], 16))
-    copies = [logmel.features(augment.waveform_copies(part, rng), spec) for part in _slices(job.audio)]
+    copies = [logmel.features(augment.waveform_copies(part, rng), settings) for part in _slices(job.audio)]
     return np.stack(copies)
 
 
@@ -147,24 +147,24 @@ def _n_workers(tracks: pd.DataFrame, base: int) -> int:
     return max(1, min(os.cpu_count() or 1, affordable))
 
 
-def build_features(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
+def build_features(tracks: pd.DataFrame, settings: logmel.LogMel) -> int:
     """Write ``artifacts/features``; return how many tracks were computed rather than found."""
-    jobs = _jobs(tracks, partial(feature_key, spec=spec))
+    jobs = _jobs(tracks, partial(feature_key, settings=settings))
     with ThreadPoolExecutor(_n_workers(tracks, _THREAD_BYTES)) as pool:
-        compute = partial(compute_features, spec=spec)
+        compute = partial(compute_features, settings=settings)
         entries, computed = fill_cache(jobs, compute, pool, title="spectrogram")
     publish(tracks, jobs, entries, FEATURES)
     return computed
 
 
-def build_copies(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
+def build_copies(tracks: pd.DataFrame, settings: logmel.LogMel) -> int:
     """Write ``artifacts/copies`` and the copies' names in order; return how many tracks were computed.
 
     Processes, not threads: the phase vocoder holds the GIL.
     """
-    jobs = _jobs(tracks, partial(copies_key, spec=spec))
+    jobs = _jobs(tracks, partial(copies_key, settings=settings))
     with ProcessPoolExecutor(_n_workers(tracks, _PROCESS_BYTES)) as pool:
-        compute = partial(compute_copies, spec=spec)
+        compute = partial(compute_copies, settings=settings)
         entries, computed = fill_cache(jobs, compute, pool, title="augmented copies")
     publish(tracks, jobs, entries, COPIES_FOLDER)
     write_json(COPIES_ORDER, list(augment.COPIES) if len(tracks) else [])
@@ -173,12 +173,12 @@ def build_copies(tracks: pd.DataFrame, spec: logmel.LogMel) -> int:
 
 def main() -> None:
     """Write features, and copies if they are wanted."""
-    settings = params.read().spectrogram
-    tracks, spec = usable_tracks(), logmel_of(settings)
-    computed = build_features(tracks, spec)
+    chosen = params.read().spectrogram
+    tracks, settings = usable_tracks(), logmel_of(chosen)
+    computed = build_features(tracks, settings)
     print(f"{len(tracks)} tracks, {computed} spectrograms computed, {len(tracks) - computed} from the cache")
-    copied = tracks if settings.waveform_copies else tracks.iloc[:0]
-    computed = build_copies(copied, spec)
+    copied = tracks if chosen.waveform_copies else tracks.iloc[:0]
+    computed = build_copies(copied, settings)
     print(f"{len(copied)} tracks with augmented copies, {computed} computed")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -32,9 +32,6 @@ from pipeline.training.fit import (
 )
 from pipeline.training.weights import save_weights
 
-if TYPE_CHECKING:
-    pass
-
 
 def card(
     task: str, name: str, fitted: Fitted, assigned: pd.DataFrame, settings: params.Params
@@ -42,7 +39,7 @@ def card(
     """Return what serving, evaluation and promotion must know of a model."""
     protocol = str(assigned["protocol"].iloc[0])
     seen = assigned.loc[assigned["part"] != "test", "track_id"]
-    spec = logmel_of(settings.spectrogram)
+    logmel = logmel_of(settings.spectrogram)
     return {
         "task": task,
         "model": name,
@@ -53,7 +50,7 @@ def card(
         "optimistic": protocol in OPTIMISTIC,
         "seed": settings.seed,
         "dataset": {key: read_dataset()[key] for key in ("name", "synthetic")},
-        "spectrogram": {"n_fft": spec.n_fft, "hop_length": spec.hop_length, "n_mels": spec.n_mels},
+        "spectrogram": {"n_fft": logmel.n_fft, "hop_length": logmel.hop_length, "n_mels": logmel.n_mels},
         "normaliser": fitted.normaliser.as_dict(),
         "seen_tracks": sorted(seen.unique().tolist()),
         "weights_sha256": sha256(weights_path(task, name)),
@@ -63,10 +60,10 @@ def card(
 def _log_params(settings: params.Params, name: str) -> None:
     import mlflow
 
-    shared = settings.train.model_dump(exclude={"models", "spec"})
+    shared = settings.train.model_dump(exclude={"models", "specaugment"})
     own = settings.train.models[name].model_dump()  # type: ignore[index]
-    spec = {f"spec.{key}": value for key, value in settings.train.spec.model_dump().items()}
-    mlflow.log_params({"model": name, "seed": settings.seed, **shared, **own, **spec})
+    ranges = {f"specaugment.{key}": value for key, value in settings.train.specaugment.model_dump().items()}
+    mlflow.log_params({"model": name, "seed": settings.seed, **shared, **own, **ranges})
 
 
 def _log_dataset(assigned: pd.DataFrame, table: pd.DataFrame) -> None:

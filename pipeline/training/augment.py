@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.inference.audio import SAMPLE_RATE, fix_length
-from pipeline.params import SpecParams
+from pipeline.params import SpecAugmentParams
 
 COPIES: Final = ("pitch_up_4", "pitch_up_6", "stretch_half", "stretch_double", "noise")
 
@@ -50,7 +50,7 @@ def _mask(batch: np.ndarray, *, axis: int, longest: int, count: int, rng: np.ran
             one[(slice(None),) * (axis - 1) + (slice(start, start + width),)] = fill
 
 
-def spec(batch: np.ndarray, settings: SpecParams, rng: np.random.Generator) -> np.ndarray:
+def specaugment(batch: np.ndarray, settings: SpecAugmentParams, rng: np.random.Generator) -> np.ndarray:
     """Augment log-mel slices before normalisation: shift in time, gain, time and mel masks.
 
     Parameters

@@ -201,9 +201,9 @@ class TrainBatches(Batches):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self.rows.take(self.order[self._span(index)])
         decibels, targets = self.decibels(rows), rows.targets
-        if self.settings.augment != "spec":
+        if self.settings.augment != "specaugment":
             return self.normaliser(decibels)[..., None], targets, rows.weights
         rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
-        inputs = self.normaliser(augment.spec(decibels, self.settings.spec, rng))
-        inputs, targets = augment.mixup(inputs, targets, self.settings.spec.mixup_alpha, rng)
+        inputs = self.normaliser(augment.specaugment(decibels, self.settings.specaugment, rng))
+        inputs, targets = augment.mixup(inputs, targets, self.settings.specaugment.mixup_alpha, rng)
         return inputs[..., None], targets, rows.weights

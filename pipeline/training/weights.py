@@ -29,8 +29,8 @@ def load_model(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
             f"{weights}: expected the weights that {card_path(task, name)} describes, received "
             f"{'others' if weights.exists() else 'no file'}. Run the stage train again."
         )
-    spec = facts["spectrogram"]
-    shape = spec["n_mels"], LogMel(**spec).frames
+    logmel = LogMel(**facts["spectrogram"])
+    shape = logmel.n_mels, logmel.frames
     model = models.build(name, shape, len(facts["classes"]))
     model.load_weights(weights)
     return model, facts

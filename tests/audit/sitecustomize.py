@@ -22,7 +22,7 @@ PREFIXES = {  # of the keys of params.yaml, by the class of pipeline.params that
     "SpectrogramParams": "spectrogram.",
     "SplitParams": "split.",
     "TrainParams": "train.",
-    "SpecParams": "train.spec.",
+    "SpecAugmentParams": "train.specaugment.",
     "ModelParams": "train.models.*.",
     "EvaluateParams": "evaluate.",
     "PromoteParams": "promote.",
@@ -37,7 +37,7 @@ SECTIONS = {
     "train",
     "evaluate",
     "promote",
-    "train.spec",
+    "train.specaugment",
     "train.models",
 }
 

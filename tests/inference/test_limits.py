@@ -150,7 +150,7 @@ class CountingNetwork(Network):
     """A network that answers each slice's mean, and counts how many slices it is given at a time."""
 
     def __init__(self) -> None:
-        self.spec = logmel.LogMel(1024, 4096, 16)
+        self.settings = logmel.LogMel(1024, 4096, 16)
         self.normaliser = Normaliser("l2")
         self.batches: list[int] = []
 
@@ -171,7 +171,7 @@ def test_a_long_clip_is_classified_a_few_slices_at_a_time() -> None:
     network = CountingNetwork()
     answer = network.of_audio(wav(samples))
     assert network.batches == [4, 4, 4, 4, 4]
-    features = logmel.features(audio.slices(samples), network.spec)
+    features = logmel.features(audio.slices(samples), network.settings)
     np.testing.assert_array_equal(answer, CountingNetwork().of_features(features))
 
 

@@ -35,9 +35,13 @@ SIGNALS = {
 }
 
 
-def reference(samples: np.ndarray, spec: LogMel) -> np.ndarray:
+def reference(samples: np.ndarray, settings: LogMel) -> np.ndarray:
     power = librosa.feature.melspectrogram(
-        y=samples, sr=SAMPLE_RATE, n_fft=spec.n_fft, hop_length=spec.hop_length, n_mels=spec.n_mels
+        y=samples,
+        sr=SAMPLE_RATE,
+        n_fft=settings.n_fft,
+        hop_length=settings.hop_length,
+        n_mels=settings.n_mels,
     )
     return librosa.power_to_db(power, ref=1.0)
 
@@ -52,16 +56,16 @@ def test_equal_to_librosa(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "settings",
     [LogMel(1024, 256, 64), LogMel(4096, 1000, 128), LogMel(512, 512, 20), LogMel(2048, 512, 46)],
     ids=str,
 )
 @pytest.mark.parametrize("name", ["noise", "clipped music"])
-def test_equal_to_librosa_with_other_parameters(spec: LogMel, name: str) -> None:
+def test_equal_to_librosa_with_other_parameters(settings: LogMel, name: str) -> None:
     samples = SIGNALS[name].astype(np.float32)
-    ours = logmel(samples, spec)
-    assert ours.shape == spec.shape
-    np.testing.assert_allclose(ours, reference(samples, spec), atol=1e-3, rtol=0)
+    ours = logmel(samples, settings)
+    assert ours.shape == settings.shape
+    np.testing.assert_allclose(ours, reference(samples, settings), atol=1e-3, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
@@ -131,11 +135,11 @@ def test_the_shape_of_a_slice() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [LogMel(), LogMel(1024, 256, 64), LogMel(4096, 512, 128), LogMel(512, 512, 20)]
+    "settings", [LogMel(), LogMel(1024, 256, 64), LogMel(4096, 512, 128), LogMel(512, 512, 20)]
 )
-def test_the_filter_bank_is_librosas_to_the_bit(spec: LogMel) -> None:
-    bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=spec.n_fft, n_mels=spec.n_mels)
-    np.testing.assert_array_equal(_mel_filters(spec).toarray(), bank)
+def test_the_filter_bank_is_librosas_to_the_bit(settings: LogMel) -> None:
+    bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=settings.n_fft, n_mels=settings.n_mels)
+    np.testing.assert_array_equal(_mel_filters(settings).toarray(), bank)
 
 
 @pytest.mark.parametrize("n_fft", [512, 1024, 2048, 4096])

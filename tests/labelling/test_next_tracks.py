@@ -217,11 +217,11 @@ def test_the_champion_says_how_uncertain_it_is(catalogued: Library, settings: pa
 
 
 def test_features_that_are_not_there_are_computed(catalogued: Library) -> None:
-    track, spec = "pop.00000", logmel.LogMel(2048, 512, 128)
+    track, settings = "pop.00000", logmel.LogMel(2048, 512, 128)
     path = catalogued.path_of(track)
-    cached = next_tracks._features(track, path, spec)
+    cached = next_tracks._features(track, path, settings)
     features_path(track).unlink()
-    np.testing.assert_array_equal(next_tracks._features(track, path, spec), cached)
+    np.testing.assert_array_equal(next_tracks._features(track, path, settings), cached)
 
 
 def test_once_all_are_labelled_second_opinions_are_wanted(catalogued: Library) -> None:

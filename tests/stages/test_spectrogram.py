@@ -132,12 +132,12 @@ def test_a_file_with_samples_that_are_not_finite_is_named(library: Library) -> N
 
 
 def test_every_key_is_its_own() -> None:
-    specs = [SPEC, LogMel(2048, 2048, 32), LogMel(1024, 512, 32), LogMel(1024, 2048, 33)]
+    choices = [SPEC, LogMel(2048, 2048, 32), LogMel(1024, 512, 32), LogMel(1024, 2048, 33)]
     keys = [
-        key(one, spec)
+        key(content, settings)
         for key in (spectrogram.feature_key, spectrogram.copies_key)
-        for one in "ab"
-        for spec in specs
+        for content in "ab"
+        for settings in choices
     ]
     assert len(set(keys)) == len(keys) == 16
     assert spectrogram.feature_key("a", SPEC) == spectrogram.feature_key("a", LogMel(1024, 2048, 32))

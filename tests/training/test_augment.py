@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.inference.audio import SAMPLE_RATE, SLICE_SAMPLES
-from pipeline.params import SpecParams
+from pipeline.params import SpecAugmentParams
 from pipeline.training import augment
 
 TIME = np.arange(SLICE_SAMPLES) / SAMPLE_RATE
@@ -21,7 +21,7 @@ OFF: dict[str, Any] = {
     "shift_frames": 0,
     "mixup_alpha": 0.0,
 }
-ALL = SpecParams(
+ALL = SpecAugmentParams(
     time_masks=2,
     time_mask_frames=40,
     mel_masks=2,
@@ -126,22 +126,22 @@ def test_the_copies_depend_on_the_rng_alone(tone: np.ndarray, copies: dict[str, 
 def test_spec_leaves_its_input_untouched_and_repeats() -> None:
     batch = decibels()
     before = batch.copy()
-    out = augment.spec(batch, ALL, rng())
+    out = augment.specaugment(batch, ALL, rng())
     np.testing.assert_array_equal(batch, before)
     assert out.shape == batch.shape
     assert out.dtype == np.float32
-    np.testing.assert_array_equal(out, augment.spec(batch, ALL, rng()))
-    assert np.any(out != augment.spec(batch, ALL, rng(1)))
+    np.testing.assert_array_equal(out, augment.specaugment(batch, ALL, rng()))
+    assert np.any(out != augment.specaugment(batch, ALL, rng(1)))
 
 
 def test_spec_turned_off_changes_nothing() -> None:
     batch = decibels()
-    np.testing.assert_array_equal(augment.spec(batch, SpecParams(**OFF), rng()), batch)
+    np.testing.assert_array_equal(augment.specaugment(batch, SpecAugmentParams(**OFF), rng()), batch)
 
 
 def test_the_gain_is_one_number_a_slice_within_its_range() -> None:
     batch = decibels(200, frames=5)
-    gain = augment.spec(batch, SpecParams(**OFF | {"gain_db": 3.0}), rng()) - batch
+    gain = augment.specaugment(batch, SpecAugmentParams(**OFF | {"gain_db": 3.0}), rng()) - batch
     np.testing.assert_allclose(gain, np.broadcast_to(gain[:, :1, :1], gain.shape), atol=1e-4)
     assert np.abs(gain).max() <= 3.0001
     assert gain.min() < -2
@@ -151,7 +151,7 @@ def test_the_gain_is_one_number_a_slice_within_its_range() -> None:
 def test_shifts_roll_in_time_within_their_range() -> None:
     batch = np.zeros((300, 3, 50), np.float32)
     batch[:, :, 25] = 1
-    out = augment.spec(batch, SpecParams(**OFF | {"shift_frames": 4}), rng())
+    out = augment.specaugment(batch, SpecAugmentParams(**OFF | {"shift_frames": 4}), rng())
     np.testing.assert_array_equal(out.sum(axis=2), 1)
     position = out.argmax(axis=2)
     assert np.all(position == position[:, :1]), "all bands move together"
@@ -169,7 +169,7 @@ def test_shifts_roll_in_time_within_their_range() -> None:
 )
 def test_a_mask_is_one_stripe_of_the_slices_mean(masks: dict[str, int], axis: int, longest: int) -> None:
     batch = decibels(60)
-    out = augment.spec(batch, SpecParams(**OFF | masks), rng())
+    out = augment.specaugment(batch, SpecAugmentParams(**OFF | masks), rng())
     widths = []
     for one, before in zip(out, batch, strict=True):
         changed = (one != before).any(axis=2 - axis)
@@ -183,7 +183,9 @@ def test_a_mask_is_one_stripe_of_the_slices_mean(masks: dict[str, int], axis: in
 
 
 def test_as_many_masks_as_asked_for() -> None:
-    out = augment.spec(decibels(80), SpecParams(**OFF | {"time_masks": 3, "time_mask_frames": 20}), rng())
+    out = augment.specaugment(
+        decibels(80), SpecAugmentParams(**OFF | {"time_masks": 3, "time_mask_frames": 20}), rng()
+    )
     changed = (out != decibels(80)).all(axis=1)
     stripes = (np.diff(np.pad(changed, ((0, 0), (1, 0))).astype(int), axis=1) == 1).sum(axis=1)
     assert stripes.max() == 3

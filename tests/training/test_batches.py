@@ -259,7 +259,7 @@ def all_of(sequence: Batches, order: list[int]) -> dict[int, list[bytes]]:
     return {index: [part.tobytes() for part in sequence[index]] for index in order}
 
 
-@pytest.mark.parametrize("augment", ["none", "spec"])
+@pytest.mark.parametrize("augment", ["none", "specaugment"])
 def test_training_batches_depend_on_seed_and_epoch_alone(
     workspace: Path, settings: params.Params, augment: str
 ) -> None:
@@ -282,7 +282,7 @@ def test_augmentation_acts_on_training_batches(workspace: Path, settings: params
 
     rows = make_rows([3, 1, 4, 2])
     plain = batches.Batches(rows, PLAIN, batch_size=10)[0]
-    chosen = train_settings(settings, augment="spec", batch_size=10)
+    chosen = train_settings(settings, augment="specaugment", batch_size=10)
     inputs, targets, weights = train_batches(rows, chosen)[0]
     assert inputs.shape == plain[0].shape
     assert inputs.dtype == np.float32
@@ -295,7 +295,7 @@ def test_augmentation_differs_from_epoch_to_epoch_and_from_batch_to_batch(
     workspace: Path, settings: params.Params
 ) -> None:
     same = make_rows([1]).take(np.zeros(3, int))
-    sequence = train_batches(same, train_settings(settings, augment="spec", batch_size=1))
+    sequence = train_batches(same, train_settings(settings, augment="specaugment", batch_size=1))
     drawn = [sequence[index][0].tobytes() for index in range(3)]
     sequence.on_epoch_end()
     drawn += [sequence[index][0].tobytes() for index in range(3)]
