@@ -240,7 +240,7 @@ def fail(wrong: list[str]) -> NoReturn:
     """Exit with 1, which tells a bar that is missed from a command that cannot be done (2)."""
     print(
         "error: expected every planted fault found, no good row rejected and a store that equals the clean "
-        f"set. Received: {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
+        f"set, received {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
         file=sys.stderr,
     )
     raise SystemExit(1)

@@ -284,7 +284,7 @@ def show_aggregation(arguments: argparse.Namespace) -> list[str]:
 def fail(what: str, wrong: list[str]) -> NoReturn:
     """Exit with 1, which tells a bar that is missed from a command that cannot be done (2)."""
     expected, advice = BARS[what]
-    print(f"error: expected {expected}. Received: {'; '.join(wrong)}. {advice}", file=sys.stderr)
+    print(f"error: expected {expected}, received {'; '.join(wrong)}. {advice}", file=sys.stderr)
     raise SystemExit(1)
 
 

@@ -63,7 +63,7 @@ def publish(write: Callable[[Path], _Result], *, data: Path = DATA) -> _Result:
             return result
         except OSError as error:
             raise DataError(
-                f"Expected to write {data} and its staging folder beside it. Received: {error}. "
+                f"expected to write {data} and its staging folder beside it, received {error}. "
                 "Free disk space or mend the permissions, then run this again."
             ) from error
         finally:
@@ -84,7 +84,7 @@ def version(data: Path = DATA) -> str:
         done = _python(data, "dvc", "add", data.name)
     if done.returncode:
         raise DataError(
-            f"Expected `dvc add {data.name}` to version {data}. Received: {done.stderr.strip()}. If another "
+            f"expected `dvc add {data.name}` to version {data}, received {done.stderr.strip()}. If another "
             "DVC command is running, wait for it and run this again; what is on disk is complete."
         )
     return _versioned_as(data)
@@ -110,11 +110,11 @@ def _require_repository(data: Path) -> None:
     root = data.parent.resolve()
     if not (root / ".dvc").is_dir():
         raise DataError(
-            f"Expected a DVC repository (a folder .dvc) in {root}. Received: none. "
+            f"expected a DVC repository (a folder .dvc) in {root}, received none. "
             "Run this from the root of the project, or run `dvc init` there first."
         )
     if data.is_symlink() or (data.exists() and not data.is_dir()):
-        raise DataError(f"Expected {data} to be a plain folder. Received: a link or a file. Move it away.")
+        raise DataError(f"expected {data} to be a plain folder, received a link or a file. Move it away.")
 
 
 def _recover(data: Path) -> None:

@@ -111,7 +111,9 @@ class CatalogParams(Section):
     @model_validator(mode="after")
     def _is_a_range(self) -> CatalogParams:
         if self.min_seconds > self.max_seconds:
-            raise ValueError(f"min_seconds {self.min_seconds} is above max_seconds {self.max_seconds}")
+            raise ValueError(
+                f"expected min_seconds up to max_seconds, received {self.min_seconds} and {self.max_seconds}"
+            )
         return self
 
     @field_validator("max_seconds")
@@ -178,7 +180,7 @@ class SplitParams(Section):
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> SplitParams:
         if self.valid + self.test >= 1:
-            raise ValueError(f"valid + test must stay below 1, received {self.valid} + {self.test}")
+            raise ValueError(f"expected valid + test below 1, received {self.valid} + {self.test}")
         return self
 
 
@@ -254,7 +256,9 @@ class Params(Section):
         if missing:
             raise ValueError(f"train.models lacks {', '.join(sorted(missing))}, which models names")
         if self.train.augment == "report" and not self.spectrogram.waveform_copies:
-            raise ValueError("train.augment: report needs spectrogram.waveform_copies: true")
+            raise ValueError(
+                "train.augment: report expects spectrogram.waveform_copies: true, received false"
+            )
         return self
 
 
@@ -324,7 +328,7 @@ def load(path: Path) -> Any:
     except FileNotFoundError:
         raise ParamsError(f"expected {path}, received no such file. Run in the project's root.") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ParamsError(f"expected {path} to be YAML, received {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
         raise ParamsError(f"{path}: expected a mapping of sections, received {type(values).__name__}")
     return values

@@ -70,7 +70,7 @@ def test_emotify_fails_when_a_fault_is_missed(
     monkeypatch.setattr(intake, "FAULTS", intake.FAULTS | {no_fault: "known_mood"})
     monkeypatch.setattr(intake, "FAULTY", 11 / 200)
     said = failure(capsys)
-    assert "Received: 1 of 11 faults missed, first batch-0.csv line " in said
+    assert "received 1 of 11 faults missed, first batch-0.csv line " in said
     assert "(no_fault): accepted" in said
     assert "a store of 201 rows that is not the clean set of 200" in said
     assert "good rows rejected" not in said
@@ -119,7 +119,7 @@ def test_aggregation_fails_when_the_majority_is_as_good(
     monkeypatch.setattr("sys.argv", ["labelling", "aggregation", "--seeds", "1"])
     monkeypatch.setattr(labelling, "accuracy", lambda table, truth, method: 0.7)
     said = failure(capsys, labelling.main, "Dawid–Skene above the majority where reliability differs")
-    assert "Received: reliability 0.2 to 0.9: dawid_skene 0.700, majority 0.700; reliability" in said
+    assert "received reliability 0.2 to 0.9: dawid_skene 0.700, majority 0.700; reliability" in said
     assert "three spammers: dawid_skene 0.700, majority 0.700. Mend pipeline/labelling/aggregation.py" in said
     assert "five of reliability 0.75" not in said, "equals have nothing to tell apart"
 
@@ -130,7 +130,7 @@ def test_aggregation_fails_when_share_loses_the_disagreement(
     monkeypatch.setattr("sys.argv", ["labelling", "aggregation", str(ratings), "--seeds", "1"])
     right = labels.mood_labels
     monkeypatch.setattr(labels, "mood_labels", lambda one, two, method: right(one, two, "majority"))
-    assert "Received: share: keeps " in failure(capsys, labelling.main, "Dawid–Skene above")
+    assert "received share: keeps " in failure(capsys, labelling.main, "Dawid–Skene above")
 
 
 def test_soft_labels_must_sum_to_one_and_keep_the_nats() -> None:
@@ -192,6 +192,6 @@ def test_audit_fails_when_what_was_flipped_is_not_found(
 ) -> None:
     believe(monkeypatch, lambda task: read_labels(task).assign(label=lambda table: table["label"].iloc[0]))
     monkeypatch.setattr(labelling, "flip", lambda table, rng: (table, {table["track_id"].iloc[0]}))
-    said = failure(capsys, labelling.main, "precision >= 3 x chance. Received: genre, seed 0: 0.00 of the")
+    said = failure(capsys, labelling.main, "precision >= 3 x chance, received genre, seed 0: 0.00 of the")
     assert "(chance 0.08); mood, seed 0: 0.00" in said
     assert "cmg labels audit" in said

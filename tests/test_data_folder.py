@@ -217,7 +217,7 @@ def test_read_table_keeps_text_as_it_is(tmp_path: Path) -> None:
         (b"", "EmptyDataError"),
         (b"track_id\n\xff\xfe\n", "UnicodeDecodeError"),
         (b"track_id,artist\na,b\na,b,c\n", "line 3"),
-        (b"track_id,artist\na,b,c\n", "more values than the header"),
+        (b"track_id,artist\na,b,c\n", "as many values in a row as columns"),
         (b"id,artist\na,b\n", "Add to the header: track_id"),
     ],
 )

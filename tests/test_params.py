@@ -175,14 +175,14 @@ def test_all_faults_are_named_at_once(values: dict[str, Any]) -> None:
 
 def test_shares_that_leave_nothing_to_train_on(values: dict[str, Any]) -> None:
     values["split"] |= {"valid": 0.5, "test": 0.5}
-    with pytest.raises(ParamsError, match=r"split: .*valid \+ test must stay below 1, received 0\.5 \+ 0\.5"):
+    with pytest.raises(ParamsError, match=r"split: .*expected valid \+ test below 1, received 0\.5 \+ 0\.5"):
         params.parse(values)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("train.augment", "report", "train.augment: report needs spectrogram.waveform_copies: true"),
+        ("train.augment", "report", "train.augment: report expects spectrogram.waveform_copies: true"),
         ("train.models", {}, "train.models lacks cnn64, lenet5"),
     ],
 )
@@ -224,8 +224,8 @@ def test_every_section_is_frozen(settings: params.Params) -> None:
     [
         ("", "expected a mapping of sections, received NoneType"),
         ("- a\n- b\n", "expected a mapping of sections"),
-        ("seed: [1\n", "is not YAML"),
-        ("seed: 1\nseed: 2\n", "is not YAML.*seed"),
+        ("seed: [1\n", "to be YAML"),
+        ("seed: 1\nseed: 2\n", "to be YAML.*seed"),
     ],
 )
 def test_a_file_that_is_no_params_file(tmp_path: Path, text: str, said: str) -> None:

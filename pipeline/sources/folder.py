@@ -87,7 +87,7 @@ def ingest(
     title = name or source.resolve().name
     if title in ("", "..") or Path(title).name != title:
         raise DataError(
-            f"Expected a name without slashes for the data. Received {title!r}. Give --name NAME."
+            f"expected a name without slashes for the data, received {title!r}. Give --name NAME."
         )
     index, kept = data_folder.publish(
         lambda staging: _fill(staging, scan.tracks, artists=known, labels=labels, name=title, data=data),
@@ -106,13 +106,13 @@ def scan_folder(source: Path) -> Scan:
         If there is no audio, or an id or a genre cannot serve as a name.
     """
     if not source.is_dir():
-        raise DataError(f"Expected a folder of genre folders. Received: {source}, which is no folder.")
+        raise DataError(f"expected a folder of genre folders, received {source}, which is no folder.")
     entries = sorted([*source.glob("*"), *source.glob("*/*"), *source.glob("*/*/**/*")])
     found = [path for path in entries if path.is_file()]
     tracks = [path for path in found if _is_track(path, source=source)]
     if not tracks:
         raise DataError(
-            f"Expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/. Received: "
+            f"expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/, received "
             f"{listing([path.relative_to(source).as_posix() for path in found])} other files. "
             "Name the folder that holds the genre folders."
         )
@@ -132,7 +132,7 @@ def read_artists(path: Path) -> pd.DataFrame:
     table = read_table(path, columns=ARTIST_COLUMNS)
     twice = table.loc[table["track_id"].duplicated(), "track_id"].tolist()
     if twice:
-        raise DataError(f"{path}: expected each track once. Received twice {listing(twice)}. Keep one.")
+        raise DataError(f"{path}: expected each track once, received twice {listing(twice)}. Keep one.")
     return table
 
 
@@ -194,15 +194,15 @@ def _check_names(tracks: list[Path]) -> None:
     bad = sorted(repr(name) for name in names if _FORBIDDEN & set(name) or not name.isprintable())
     if bad:
         raise DataError(
-            "Expected names of folders and files free of comma, double quote, backslash and newline. "
-            f"Received {listing(bad)}. Rename them."
+            "expected names of folders and files free of comma, double quote, backslash and newline, "
+            f"received {listing(bad)}. Rename them."
         )
     uses = Counter(path.stem for path in tracks)
     clashes = sorted(f"{path.parent.name}/{path.name}" for path in tracks if uses[path.stem] > 1)
     if clashes:
         raise DataError(
-            "Expected file names that are unique over all genres, as they are the track ids. "
-            f"Received {listing(clashes)}. Rename or remove them."
+            "expected file names that are unique over all genres, as they are the track ids, "
+            f"received {listing(clashes)}. Rename or remove them."
         )
 
 

@@ -103,9 +103,7 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder
         If the source cannot be read or holds no sound track; the data folder is then as it was.
     """
     if not source.exists():
-        raise DataError(
-            f"Expected a folder or an archive of GTZAN. Received: {source}, which does not exist."
-        )
+        raise DataError(f"expected a folder or an archive of GTZAN, received {source}, which does not exist.")
     found, kept = data_folder.publish(
         lambda staging: _fill(staging, source, index=read_index(), labels=labels, data=data), data=data
     )
@@ -182,7 +180,7 @@ def unpack(archive: Path, folder: Path, *, wanted: Set[str]) -> tuple[str, ...]:
             return tuple(sorted(name for member in tar if (name := _take(tar, member, folder, wanted))))
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
-            f"Expected {archive} to be a complete .tar.gz, .tgz or .tar of GTZAN. Received: {error}. "
+            f"expected {archive} to be a complete .tar.gz, .tgz or .tar of GTZAN, received {error}. "
             "Download it again, or unpack it yourself and name the folder."
         ) from error
 
@@ -218,7 +216,7 @@ def download(url: str = URL, *, md5: str = MD5, folder: Path = DOWNLOADS) -> Pat
     import requests
 
     if not re.fullmatch("[0-9a-f]{32}", md5):
-        raise DataError(f"Expected an MD5 of 32 hexadecimal digits in lower case. Received: {md5!r}.")
+        raise DataError(f"expected an MD5 of 32 hexadecimal digits in lower case, received {md5!r}.")
     # Named by content: bytes of one archive are never appended to another's.
     part = folder / f"{md5}.part"
     with waiting_lock(folder / "download.lock"):
@@ -235,12 +233,12 @@ def download(url: str = URL, *, md5: str = MD5, folder: Path = DOWNLOADS) -> Pat
         except requests.RequestException as error:
             kept = part.stat().st_size if part.exists() else 0
             raise DataError(
-                f"Expected to download {url}. Received: {error}. {kept} bytes are kept: run this again to go "
+                f"expected to download {url}, received {error}. {kept} bytes are kept: run this again to go "
                 "on, name a mirror with --url, or name an archive that you have."
             ) from error
         except ValueError as error:
             raise DataError(
-                f"Expected an archive with MD5 {md5} from {url}. Received: {error} Nothing is kept; "
+                f"expected an archive with MD5 {md5} from {url}, received {error} Nothing is kept; "
                 "run this again, or name a mirror with --url."
             ) from error
 
@@ -345,7 +343,7 @@ def _fill(
     found = replace(verify(audio, index), extra=extra)
     if not found.sound:
         raise DataError(
-            f"Expected GTZAN's .au files as [genres/]<genre>/<genre>.NNNNN.au in {source}. Received: "
+            f"expected GTZAN's .au files as [genres/]<genre>/<genre>.NNNNN.au in {source}, received "
             f"no sound one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
             "For another edition (.wav, …) use pipeline.sources.folder, with --artists "
             "pipeline/sources/gtzan_index.csv."

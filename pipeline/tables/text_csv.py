@@ -32,15 +32,17 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).strip()}"
         raise DataError(
-            f"Expected {path} to be a UTF-8 CSV file. Received: {reason}. Mend or name another."
+            f"expected {path} to be a UTF-8 CSV file, received {reason}. Mend or name another."
         ) from None
     # pandas takes the first column for an index when rows have more values than the header.
     if not isinstance(table.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more values than the header; quote values that hold a comma.")
+        raise DataError(
+            f"{path}: expected as many values in a row as columns, received more. Quote values with a comma."
+        )
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(
-            f"{path}: expected columns {','.join(columns)}. Received: {','.join(map(str, table.columns))}. "
+            f"{path}: expected columns {','.join(columns)}, received {','.join(map(str, table.columns))}. "
             f"Add to the header: {','.join(missing)}."
         )
     return table

@@ -43,7 +43,7 @@ def test_what_passes_is_an_infrastructure_error(lines: list[str], code: int) -> 
     [
         (["error: line 7: expected a known mood, received MemoryError", DVC_SAYS.format(2)], 255),
         (["KeyError: 'rms'", DVC_SAYS.format(1)], 255),
-        (["error: params.yaml is not YAML"], 2),
+        (["error: expected params.yaml to be YAML"], 2),
         ([], 1),
     ],
 )

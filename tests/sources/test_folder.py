@@ -146,10 +146,10 @@ def test_an_id_used_twice_is_refused(source: Path, name: str) -> None:
 def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         folder.scan_folder(tmp_path / "none")
-    with pytest.raises(DataError, match=r"Received: 0 other files"):
+    with pytest.raises(DataError, match=r"received 0 other files"):
         folder.scan_folder(tmp_path)
     (tmp_path / "a.wav").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"Received: 1: a.wav"):
+    with pytest.raises(DataError, match=r"received 1: a.wav"):
         folder.scan_folder(tmp_path)
 
 
