@@ -1,7 +1,7 @@
 """Show what the intake of labels finds and what it costs.
 
 ``python -m benchmarks.intake emotify MOOD_LABELS_CSV`` drops real ratings in ten batches with faults, and
-exits with 1 if a planted fault is missed, a good row rejected or the store not the clean set;
+exits with 1 if a planted fault is missed, a good row rejected or the merged labels not the clean ones;
 ``python -m benchmarks.intake load [ROWS]`` checks a large file against as many tracks.
 """
 
@@ -216,31 +216,31 @@ def replay(labels: Path) -> list[str]:
             drop(number, mixed(good, planted(good, rows[: indexes[0]], rng), rng), tally, rng)
         print_tally(tally, n_rows=len(rows), seconds=time.perf_counter() - start)
         clean = table[list(LABEL_COLUMNS)]
-        store = read_table(data_folder.DATA / LABELS_FILE, columns=LABEL_COLUMNS)
-        wrong = shortfalls(tally, store=store, clean=clean)
-        print(f"store equals the clean set: {store.equals(clean)} ({len(store)} rows)")
+        merged = read_table(data_folder.DATA / LABELS_FILE, columns=LABEL_COLUMNS)
+        wrong = shortfalls(tally, merged=merged, clean=clean)
+        print(f"merged labels equal the clean set: {merged.equals(clean)} ({len(merged)} rows)")
         print(pd.read_csv(data_folder.DATA / HISTORY_FILE).drop(columns="sha256").to_string(index=False))
-        print_agreement(store)
+        print_agreement(merged)
     return wrong
 
 
-def shortfalls(tally: Tally, *, store: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
+def shortfalls(tally: Tally, *, merged: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
     """Return which of the bar's three parts failed, with the first case of each."""
     said = []
     if tally.missed:
         said.append(f"{len(tally.missed)} of {tally.planted.total()} faults missed, first {tally.missed[0]}")
     if tally.wrongly_rejected:
         said.append(f"{len(tally.wrongly_rejected)} good rows rejected, first {tally.wrongly_rejected[0]}")
-    if not store.equals(clean):
-        said.append(f"a store of {len(store)} rows that is not the clean set of {len(clean)}")
+    if not merged.equals(clean):
+        said.append(f"merged labels of {len(merged)} rows that are not the clean set of {len(clean)}")
     return said
 
 
 def fail(wrong: list[str]) -> NoReturn:
     """Exit with 1, which tells a bar that is missed from a command that cannot be done (2)."""
     print(
-        "error: expected every planted fault found, no good row rejected and a store that equals the clean "
-        f"set, received {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
+        "error: expected every planted fault found, no valid row rejected and merged labels equal to the "
+        f"clean set, received {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
         file=sys.stderr,
     )
     raise SystemExit(1)
@@ -258,16 +258,16 @@ def print_tally(tally: Tally, *, n_rows: int, seconds: float) -> None:
     print("\n".join([*tally.missed, *tally.wrongly_rejected]))
 
 
-def print_agreement(store: pd.DataFrame) -> None:
+def print_agreement(labels: pd.DataFrame) -> None:
     """Print Krippendorff's alpha, overall and by mood, and the annotators; those with few labels together."""
     from pipeline.labelling import agreement
 
-    found = agreement.report(store)
+    found = agreement.report(labels)
     print(f"alpha {found.alpha:.4f}, {found.n_annotators} annotators, {found.n_labels} labels")
     print(found.classes.to_string(index=False))
     print(found.annotators.to_string(index=False) if len(found.annotators) else "no annotator has ten labels")
     print(f"those with few labels together: {found.occasional}")
-    print(agreement.annotators(store).head(5).to_string(index=False))
+    print(agreement.annotators(labels).head(5).to_string(index=False))
 
 
 def load(n_rows: int) -> None:

@@ -1,1 +1,1 @@
-"""Prefect's edge: when the stages of ``dvc.yaml`` run, and who is told. No science, no second graph."""
+"""Prefect's edge: when the stages of ``dvc.yaml`` run, and notifications. No science, no second graph."""

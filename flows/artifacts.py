@@ -73,8 +73,8 @@ def _change(track: dict[str, Any], before: dict[str, Any] | None) -> str:
 
 def decisions(settings: params.Params) -> dict[str, str]:
     """Return, by task, what was decided and why."""
-    told = {task: outcome_of(task) for task in settings.tasks}
-    return {task: sentence(outcome) for task, outcome in told.items() if outcome}
+    outcomes = {task: outcome_of(task) for task in settings.tasks}
+    return {task: sentence(outcome) for task, outcome in outcomes.items() if outcome}
 
 
 def champions(settings: params.Params) -> dict[str, dict[str, Any] | None]:

@@ -75,9 +75,9 @@ class StoppableRunner(Runner):
 async def serve(served: list[RunnerDeployment]) -> None:
     """Register deployments and run what is due, until terminated or left alone by the server."""
     runner = StoppableRunner(pause_on_shutdown=False)  # schedules stay active while it is down
-    with schedules.kept(address(one) for one in served):
-        for one in served:
-            await runner.aadd_deployment(one)
+    with schedules.kept(address(deployment) for deployment in served):
+        for deployment in served:
+            await runner.aadd_deployment(deployment)
     print(server.READY, flush=True)
     watch = asyncio.create_task(server.watch_server())
     await runner.start()
@@ -88,7 +88,7 @@ def main() -> None:
     """Register the deployments and run what is due, until stopped."""
     server.wait_for_server()
     ensure_limits()
-    server.close_orphans(one.name for one in deployments())
+    server.close_orphans(deployment.name for deployment in deployments())
     asyncio.run(serve(deployments()))
 
 

@@ -123,9 +123,9 @@ def new_tracks() -> int:
         labelled = data_folder.DATA / LABELS_FILE
         if "mood" not in settings.tasks or not labelled.exists() or not TRACKS.exists():
             return 0
-        store = read_annotations(labelled)
-        known = store["mood"].map(canonical_mood).notna()
-        fresh = set(store.loc[known, "track_id"]) & _teachable(settings) - _learned(settings)
+        labels = read_annotations(labelled)
+        known = labels["mood"].map(canonical_mood).notna()
+        fresh = set(labels.loc[known, "track_id"]) & _teachable(settings) - _learned(settings)
         return len(fresh)
 
 
@@ -156,7 +156,7 @@ def commit_message(fresh: int) -> str:
     merged = history[
         (history["accepted"].astype(int) > 0) & ~pd.MultiIndex.from_frame(history[key]).isin(known)
     ]
-    lines = [f"* {one.file}: {one.accepted} of {one.rows} rows" for one in merged.itertuples()]
+    lines = [f"* {row.file}: {row.accepted} of {row.rows} rows" for row in merged.itertuples()]
     accepted = merged["accepted"].astype(int).sum()
     return "\n".join([f"Add {accepted} mood labels; {fresh} tracks are new to the models", "", *lines]) + "\n"
 
@@ -181,24 +181,24 @@ def publish(taken: list[Intake]) -> None:
 
 def _table(taken: list[Intake]) -> str:
     rows = "".join(
-        f"| {inline(one.file)} | {one.rows} | {one.accepted} | {one.rejected} | {one.mended} "
-        f"| {one.new_tracks} | {_alpha(one)} | {_docs(one)} |\n"
-        for one in taken
+        f"| {inline(intake.file)} | {intake.rows} | {intake.accepted} | {intake.rejected} | {intake.mended} "
+        f"| {intake.new_tracks} | {_alpha(intake)} | {_docs(intake)} |\n"
+        for intake in taken
     )
     head = (
         "| file | rows | accepted | rejected | spelling mended | new tracks | alpha afterwards | checks |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
     )
-    return f"{head}{rows}\n{''.join(_rejections(one) for one in taken)}"
+    return f"{head}{rows}\n{''.join(_rejections(intake) for intake in taken)}"
 
 
-def _alpha(one: Intake) -> str:
-    return "not defined" if pd.isna(one.alpha) else f"{one.alpha:.3f}"
+def _alpha(intake: Intake) -> str:
+    return "not defined" if pd.isna(intake.alpha) else f"{intake.alpha:.3f}"
 
 
-def _docs(one: Intake) -> str:
+def _docs(intake: Intake) -> str:
     """Return links to the pages of the checks: of the rows, of repeats, of the whole batch."""
-    return ", ".join(f"[{_checked(path)}]({links.page('/data_docs/' + path)})" for path in one.docs)
+    return ", ".join(f"[{_checked(path)}]({links.page('/data_docs/' + path)})" for path in intake.docs)
 
 
 def _checked(page: str) -> str:
@@ -206,11 +206,11 @@ def _checked(page: str) -> str:
     return next((name for name in ("repeats", "batch") if f"{SUITE}_{name}-" in page), "rows")
 
 
-def _rejections(one: Intake) -> str:
+def _rejections(intake: Intake) -> str:
     """Return the rows of a file that were not taken, each with its reason."""
-    if one.fault:
-        return f"**{inline(one.file)}** was rejected whole: {inline(one.fault)}\n\n"
-    shown = one.rejected_rows[:_ROWS_SHOWN]
+    if intake.fault:
+        return f"**{inline(intake.file)}** was rejected whole: {inline(intake.fault)}\n\n"
+    shown = intake.rejected_rows[:_ROWS_SHOWN]
     if not shown:
         return ""
     rows = "".join(
@@ -218,25 +218,25 @@ def _rejections(one: Intake) -> str:
         f"| {inline(row.reason)} |\n"
         for row in shown
     )
-    more = len(one.rejected_rows) - len(shown)
-    rest = f"\nand {more} more in {inline(one.rejected_to)}\n" if more else ""
+    more = len(intake.rejected_rows) - len(shown)
+    rest = f"\nand {more} more in {inline(intake.rejected_to)}\n" if more else ""
     head = "| row | track | mood | annotator | reason |\n| --- | --- | --- | --- | --- |\n"
-    return f"**{inline(one.file)}**, rejected:\n\n{head}{rows}{rest}\n"
+    return f"**{inline(intake.file)}**, rejected:\n\n{head}{rows}{rest}\n"
 
 
 def _summary(taken: list[Intake], fresh: int, wanted: int, retrained: bool) -> State[dict[str, Any]]:
     """Return the run's last state; it is called Rejected if any row was not taken."""
-    accepted, rejected = sum(one.accepted for one in taken), sum(one.rejected for one in taken)
-    faults = [f"{one.file}: {one.fault}"[:_FAULT_SHOWN] for one in taken if one.fault]
-    told = f"{len(taken)} files: {accepted} rows accepted, {rejected} rejected"
-    told += f"; rejected whole: {message('; '.join(faults[:_FAULTS_SHOWN]))}" if faults else ""
-    told += f" … and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
-    told += f"; {fresh} tracks are new to the models, {wanted} start a retrain"
-    told += ": it was asked for." if retrained else "."
+    accepted, rejected = sum(intake.accepted for intake in taken), sum(intake.rejected for intake in taken)
+    faults = [f"{intake.file}: {intake.fault}"[:_FAULT_SHOWN] for intake in taken if intake.fault]
+    text = f"{len(taken)} files: {accepted} rows accepted, {rejected} rejected"
+    text += f"; rejected whole: {message('; '.join(faults[:_FAULTS_SHOWN]))}" if faults else ""
+    text += f" … and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
+    text += f"; {fresh} tracks are new to the models, {wanted} start a retrain"
+    text += ": it was asked for." if retrained else "."
     data = {"accepted": accepted, "rejected": rejected, "new_tracks": fresh, "retrain": retrained}
     if rejected or faults:
-        return Completed(name=REJECTED, message=told, data=data)
-    return Completed(message=told, data=data)
+        return Completed(name=REJECTED, message=text, data=data)
+    return Completed(message=text, data=data)
 
 
 def main() -> None:

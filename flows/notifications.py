@@ -1,4 +1,4 @@
-"""Who is told when a run fails, crashes, takes too long, stops at a data check, or new labels are rejected.
+"""Notifications: a run failed, crashed, took too long, stopped at a data check, or rejected new labels.
 
 ``python -m flows.notifications --webhook URL`` posts ``{"subject": …, "text": …}`` there;
 ``--block sendgrid-email/ops`` uses a notification block made in the Prefect UI (e-mail, Slack, Teams, …).

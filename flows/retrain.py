@@ -174,7 +174,7 @@ def _call(stage: Stage, stale: bool, force: bool, before: list[State[Any]]) -> S
 
 def _upstream(stage: Stage, stages: list[Stage]) -> set[str]:
     """Return the names of all stages before one, near and far."""
-    by_name = {one.name: one for one in stages}
+    by_name = {other.name: other for other in stages}
     near = set(stage.after)
     return near.union(*(_upstream(by_name[name], stages) for name in near))
 
@@ -182,8 +182,8 @@ def _upstream(stage: Stage, stages: list[Stage]) -> set[str]:
 def _close(status: str, decisions: dict[str, str]) -> None:
     """End this retrain's MLflow runs; say on the parents what was decided."""
     with _not_worth_a_run("The MLflow runs of this retrain stay open"):
-        told = {task: {"decision": said} for task, said in decisions.items()}
-        tracking.close_retrain(f"{flow_run.name}", status, told)
+        tags = {task: {"decision": said} for task, said in decisions.items()}
+        tracking.close_retrain(f"{flow_run.name}", status, tags)
 
 
 def _summary(chosen: params.Params, outcomes: dict[str, Outcome]) -> State[dict[str, str]]:
@@ -194,9 +194,9 @@ def _summary(chosen: params.Params, outcomes: dict[str, Outcome]) -> State[dict[
             artifacts.publish_decisions(chosen)
     else:
         said = artifacts.standing(chosen)
-    told = "; ".join(f"{task}: {one}" for task, one in said.items())
+    text = "; ".join(f"{task}: {decision}" for task, decision in said.items())
     ran = sum(outcome == "ran" for outcome in outcomes.values())
-    return Completed(message=f"{told}. {ran} stages ran.", data=said)
+    return Completed(message=f"{text}. {ran} stages ran.", data=said)
 
 
 def main() -> None:

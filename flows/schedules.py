@@ -39,10 +39,10 @@ def _read(client: SyncPrefectClient, name: str) -> list[DeploymentSchedule]:
 
 def _restore(client: SyncPrefectClient, name: str, before: list[DeploymentSchedule]) -> None:
     deployment = client.read_deployment_by_name(name)
-    declared = {one.slug: one for one in deployment.schedules}
-    for one in before:
-        if one.slug not in declared:
-            kept_fields = one.model_dump(include=set(DeploymentScheduleCreate.model_fields))
+    declared = {schedule.slug: schedule for schedule in deployment.schedules}
+    for schedule in before:
+        if schedule.slug not in declared:
+            kept_fields = schedule.model_dump(include=set(DeploymentScheduleCreate.model_fields))
             client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(**kept_fields)])
-        elif not one.active:
-            client.update_deployment_schedule(deployment.id, declared[one.slug].id, active=False)
+        elif not schedule.active:
+            client.update_deployment_schedule(deployment.id, declared[schedule.slug].id, active=False)

@@ -122,11 +122,11 @@ def close_orphans(deployments: Iterable[str]) -> None:
     busy = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     in_flight = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=busy)))
     names = DeploymentFilter(name=DeploymentFilterName(any_=list(deployments)))
-    told = "Its process is gone: it was killed, or the machine stopped."
+    message = "Its process is gone: it was killed, or the machine stopped."
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=in_flight, deployment_filter=names):
             if _is_ours(run) and not processes.is_alive(str(run.id)):
-                client.set_flow_run_state(run.id, Crashed(message=told), force=True)
+                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
 def _is_ours(run: FlowRun) -> bool:

@@ -94,9 +94,9 @@ def addresses(values: Mapping[str, str]) -> str:
 
 def supervisor() -> psutil.Process | None:
     """Return this project's supervisor; None if it does not run."""
-    told = _control("pid")
+    answer = _control("pid")
     try:
-        return psutil.Process(int(told.stdout)) if told.returncode == 0 else None
+        return psutil.Process(int(answer.stdout)) if answer.returncode == 0 else None
     except psutil.NoSuchProcess:
         return None
 
@@ -222,12 +222,12 @@ def down() -> None:
 
 def status() -> None:
     """Print what runs, and where."""
-    told = _control("status")
+    answer = _control("status")
     running = supervisor()
     if running is None:
         print("nothing runs; make up starts all")
         return
-    print(told.stdout + addresses(running.environ()))  # the ports that it was started with
+    print(answer.stdout + addresses(running.environ()))  # the ports that it was started with
 
 
 def main() -> None:

@@ -70,9 +70,9 @@ async def work() -> None:
         await asyncio.to_thread(processes.end_runs)
         working.cancel()
 
-    for told in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(
-            told, lambda: stopping.append(asyncio.create_task(stop()))
+            number, lambda: stopping.append(asyncio.create_task(stop()))
         )
     with suppress(asyncio.CancelledError):
         await working
@@ -85,9 +85,9 @@ def main() -> None:
     ensure_limits()
     ensure_pool()
     declared = deployments()
-    with schedules.kept(address(one) for one in declared):
+    with schedules.kept(address(deployment) for deployment in declared):
         deploy()
-    server.close_orphans(one.name for one in declared)
+    server.close_orphans(deployment.name for deployment in declared)
     os.environ[PROJECT] = str(Path.cwd())
     asyncio.run(work())
 

@@ -58,16 +58,16 @@ def _known_secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         found = [value, value.partition(":")[2]] if _SECRET_VARIABLE.search(name) else []
         found += _passwords(value)
-        for one in found:
+        for secret in found:
             spellings = {
-                one,
-                quote(one, safe=""),
-                quote(one),
-                quote_plus(one),
-                unquote(one),
-                unquote_plus(one),
+                secret,
+                quote(secret, safe=""),
+                quote(secret),
+                quote_plus(secret),
+                unquote(secret),
+                unquote_plus(secret),
             }
-            spellings.add(base64.b64encode(one.encode(errors="replace")).decode())
+            spellings.add(base64.b64encode(secret.encode(errors="replace")).decode())
             yield from (spelling for spelling in spellings if len(spelling) >= _SHORTEST)
 
 

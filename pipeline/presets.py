@@ -63,10 +63,12 @@ def apply(name: str, *, folder: Path = FOLDER, target: Path = params.PARAMS_FILE
     wanted = values_of(name, folder)
     before = dict(_leaves(params.load(target)))
     params.replace(target, wanted, source=f"{target} with {folder / name}.yaml")
-    others = [dict(_leaves(values_of(one, folder))) for one in known]
+    others = [dict(_leaves(values_of(preset, folder))) for preset in known]
     after = dict(_leaves(wanted))
     return [
-        Change(key, before.get(key), after.get(key), all(before.get(key) != one.get(key) for one in others))
+        Change(
+            key, before.get(key), after.get(key), all(before.get(key) != preset.get(key) for preset in others)
+        )
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]

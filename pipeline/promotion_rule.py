@@ -137,8 +137,12 @@ def best(candidates: list[Candidate]) -> Candidate | None:
 
     Of equals the first wins, so that the outcome does not change from run to run.
     """
-    able = [one for one in candidates if not one.leaky and not math.isnan(one.valid_macro_f1)]
-    return max(able, key=lambda one: one.valid_macro_f1, default=None)
+    able = [
+        candidate
+        for candidate in candidates
+        if not candidate.leaky and not math.isnan(candidate.valid_macro_f1)
+    ]
+    return max(able, key=lambda candidate: candidate.valid_macro_f1, default=None)
 
 
 def without_comparison(
@@ -273,20 +277,20 @@ def needs_floor(candidate: Version, champion: Version | None, terms: Terms) -> b
     return terms.floor_confidence > 0 and not is_same_model(candidate, champion)
 
 
-def _is_better(candidate: Version, one: Comparison, margin: float) -> bool:
+def _is_better(candidate: Version, comparison: Comparison, margin: float) -> bool:
     """Return whether a candidate beats a rival; false where either score is NaN.
 
     With the same weights, or with more classes than the rival, it need not be better, only no worse.
     """
-    if is_same_model(candidate, one.rival) or candidate.classes > one.rival.classes:
-        return one.candidate >= one.champion
-    return one.candidate > one.champion + margin
+    if is_same_model(candidate, comparison.rival) or candidate.classes > comparison.rival.classes:
+        return comparison.candidate >= comparison.champion
+    return comparison.candidate > comparison.champion + margin
 
 
 def _reasons(
     candidate: Version, champion: Version | None, comparisons: Sequence[Comparison], margin: float
 ) -> list[str]:
-    said = [_in_words(candidate, one, margin) for one in comparisons]
+    said = [_in_words(candidate, comparison, margin) for comparison in comparisons]
     if champion is None:
         return ["there was no champion", *said]
     if champion.synthetic and not candidate.synthetic:
@@ -294,19 +298,19 @@ def _reasons(
     return said
 
 
-def _in_words(candidate: Version, one: Comparison, margin: float) -> str:
+def _in_words(candidate: Version, comparison: Comparison, margin: float) -> str:
     """Say what a comparison found, and by which measure."""
-    common = candidate.classes & one.rival.classes
-    of = "" if candidate.classes == one.rival.classes else f" of the {len(common)} classes both know"
-    if is_same_model(candidate, one.rival):
+    common = candidate.classes & comparison.rival.classes
+    of = "" if candidate.classes == comparison.rival.classes else f" of the {len(common)} classes both know"
+    if is_same_model(candidate, comparison.rival):
         bar = "the same weights with other code must be no worse"
-    elif candidate.classes > one.rival.classes:
+    elif candidate.classes > comparison.rival.classes:
         bar = f"no worse is enough, as it knows {', '.join(sorted(candidate.classes - common))} as well"
     else:
         bar = f"margin {margin:g}"
     return (
-        f"macro-F1 {one.candidate:.3f} against {one.champion:.3f} of version {one.rival.number} "
-        f"on {one.n_tracks} tracks{of}, unseen by both, {bar}"
+        f"macro-F1 {comparison.candidate:.3f} against {comparison.champion:.3f} of version "
+        f"{comparison.rival.number} on {comparison.n_tracks} tracks{of}, unseen by both, {bar}"
     )
 
 

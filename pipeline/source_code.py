@@ -195,31 +195,33 @@ def _bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, s
     """Return what an import binds: the name here, and what it stands for."""
     if isinstance(node, ast.Import):
         return {
-            one.asname or one.name.partition(".")[0]: one.name if one.asname else one.name.partition(".")[0]
-            for one in node.names
+            alias.asname or alias.name.partition(".")[0]: alias.name
+            if alias.asname
+            else alias.name.partition(".")[0]
+            for alias in node.names
         }
     package = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
     above = package[: len(package) - node.level + 1] if node.level else []
     base = ".".join([*above, *([node.module] if node.module else [])])
-    return {one.asname or one.name: f"{base}.{one.name}" for one in node.names}
+    return {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
 
 
 def _imported(node: ast.Import | ast.ImportFrom, module: _Module) -> list[str]:
     """Return the full names of what an import loads."""
     is_plain = isinstance(node, ast.Import)
-    return [one.name for one in node.names] if is_plain else list(_bindings(node, module).values())
+    return [alias.name for alias in node.names] if is_plain else list(_bindings(node, module).values())
 
 
 def _dotted_names(parts: list[ast.AST], module: _Module) -> set[str]:
     """Return what a statement names from elsewhere or from its module's top level, as full dotted names."""
     bound, found = dict(module.imports), set[str]()
-    for one in parts:
-        if isinstance(one, ast.Import | ast.ImportFrom):  # within a function
-            bound |= _bindings(one, module)
-    inner = {id(one.value) for one in parts if isinstance(one, ast.Attribute)}
-    for one in parts:
-        if isinstance(one, ast.Name | ast.Attribute) and id(one) not in inner:
-            first, _, rest = _unrolled(one).partition(".")
+    for part in parts:
+        if isinstance(part, ast.Import | ast.ImportFrom):  # within a function
+            bound |= _bindings(part, module)
+    inner = {id(part.value) for part in parts if isinstance(part, ast.Attribute)}
+    for part in parts:
+        if isinstance(part, ast.Name | ast.Attribute) and id(part) not in inner:
+            first, _, rest = _unrolled(part).partition(".")
             if first in bound:
                 found.add(f"{bound[first]}.{rest}".rstrip("."))
             elif first in module.definitions:
@@ -269,7 +271,7 @@ def _project_files() -> dict[str, list[str]]:
         for path in sorted(Path(package).rglob("*")):
             if not path.is_file() or "__pycache__" in path.parts:
                 continue
-            keys = [path.as_posix(), *(one.as_posix() for one in path.parents if one != Path())]
+            keys = [path.as_posix(), *(parent.as_posix() for parent in path.parents if parent != Path())]
             keys += [path.with_suffix("").as_posix()] if path.suffix == ".py" else [path.name]
             keys += [] if (path.parent / "__init__.py").exists() else [path.parent.name]
             for key in keys:
@@ -295,13 +297,13 @@ def _files_named_in(parts: list[ast.AST]) -> set[str]:
 def _texts(parts: list[ast.AST]) -> Iterator[str]:
     """Yield the strings of a statement; those that ``/`` joins to a path as one."""
     inner: set[int] = set()
-    for one in parts:  # the outer ones first
-        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Div):
-            if id(one) not in inner:
-                yield "/".join(_joined(one))
-            inner |= {id(one.left), id(one.right)}
-        elif isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in inner:
-            yield one.value
+    for part in parts:  # the outer ones first
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div):
+            if id(part) not in inner:
+                yield "/".join(_joined(part))
+            inner |= {id(part.left), id(part.right)}
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str) and id(part) not in inner:
+            yield part.value
 
 
 def _joined(node: ast.AST) -> list[str]:

@@ -266,14 +266,14 @@ def close_retrain(retrain: str, status: str, tags: dict[str, dict[str, str]]) ->
         for task in TASKS:
             experiment = client.get_experiment_by_name(task).experiment_id
             own = f"tags.retrain = '{retrain}'"
-            for one in client.search_runs([experiment], own):
-                _tag_lock(client, one.info.run_id)
-                for key, value in tags.get(task, {}).items() if _is_parent(one) else ():
-                    client.set_tag(one.info.run_id, key, masked(value))
+            for mlflow_run in client.search_runs([experiment], own):
+                _tag_lock(client, mlflow_run.info.run_id)
+                for key, value in tags.get(task, {}).items() if _is_parent(mlflow_run) else ():
+                    client.set_tag(mlflow_run.info.run_id, key, masked(value))
             left = f"tags.checkout = '{_checkout()}' AND attributes.status = 'RUNNING'"
-            for one in client.search_runs([experiment], left):
-                is_own_parent = _is_parent(one) and one.data.tags["retrain"] == retrain
-                client.set_terminated(one.info.run_id, status if is_own_parent else "KILLED")
+            for mlflow_run in client.search_runs([experiment], left):
+                is_own_parent = _is_parent(mlflow_run) and mlflow_run.data.tags["retrain"] == retrain
+                client.set_terminated(mlflow_run.info.run_id, status if is_own_parent else "KILLED")
 
 
 def _tag_lock(client: Any, run_id: str) -> None:
@@ -306,26 +306,26 @@ def find_run(task: str, weights_sha256: str) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def card_tags(facts: dict[str, Any]) -> dict[str, str]:
+def card_tags(card: dict[str, Any]) -> dict[str, str]:
     """Return the MLflow tags that a model's card gives."""
     return {
-        "task": facts["task"],
-        "model": facts["model"],
-        "protocol": facts["protocol"],
-        "leaky": str(facts["leaky"]).lower(),
-        "optimistic": str(facts["optimistic"]).lower(),
-        "dataset": facts["dataset"]["name"],
-        "synthetic": str(facts["dataset"]["synthetic"]).lower(),
+        "task": card["task"],
+        "model": card["model"],
+        "protocol": card["protocol"],
+        "leaky": str(card["leaky"]).lower(),
+        "optimistic": str(card["optimistic"]).lower(),
+        "dataset": card["dataset"]["name"],
+        "synthetic": str(card["dataset"]["synthetic"]).lower(),
     }
 
 
-def open_run(task: str, facts: dict[str, Any]) -> AbstractContextManager[Any]:
+def open_run(task: str, card: dict[str, Any]) -> AbstractContextManager[Any]:
     """Reopen the MLflow run that made a model's weights.
 
     Where the store has no such run (``dvc pull`` brought the weights) a new one is opened for them.
     """
-    run_id = find_run(task, facts["weights_sha256"])
+    run_id = find_run(task, card["weights_sha256"])
     if run_id:
         return resume(task, run_id)
-    tags = card_tags(facts) | {"weights_sha256": facts["weights_sha256"]}
-    return run(task, f"{task} · {facts['model']} · {facts['protocol']}", tags)
+    tags = card_tags(card) | {"weights_sha256": card["weights_sha256"]}
+    return run(task, f"{task} · {card['model']} · {card['protocol']}", tags)

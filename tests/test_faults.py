@@ -25,10 +25,10 @@ def audio(project: Project, name: str) -> Path:
 
 
 def test_broken_files_are_named_and_left_out(project: Project) -> None:
-    sound = audio(project, "blues.00000.au").read_bytes()
+    valid = audio(project, "blues.00000.au").read_bytes()
     audio(project, "blues.00001.au").write_bytes(b"")
     audio(project, "disco.00001.au").write_bytes(b"no audio at all")
-    audio(project, "metal.00001.au").write_bytes(sound[:20])
+    audio(project, "metal.00001.au").write_bytes(valid[:20])
     soundfile.write(audio(project, "blues.00090.wav"), np.full(50_000, np.nan, np.float32), 22_050, "FLOAT")
     soundfile.write(audio(project, "blues.00091.wav"), np.zeros(50_000), 22_050)
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(200_000) / 44_100)

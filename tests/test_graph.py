@@ -287,10 +287,10 @@ def test_a_temporary_experiment_promotes_nothing_until_it_is_applied(restored: P
     change = ("--name", "aside", "--set-param", "promote.margin=0.03")
     output = restored.dvc("exp", "run", "--temp", *change).stdout
     assert output.count("an experiment promotes nothing") == 2
-    assert restored.read_json("mlruns/promotion_vote.json")["mood"]["margin"] != 0.03
+    assert restored.read_json("mlruns/promotion_inputs.json")["mood"]["margin"] != 0.03
     restored.dvc("exp", "apply", "aside")
     assert restored.repro() == ["promote"]
-    assert restored.read_json("mlruns/promotion_vote.json")["mood"]["margin"] == 0.03
+    assert restored.read_json("mlruns/promotion_inputs.json")["mood"]["margin"] == 0.03
 
 
 def test_a_table_of_experiments_has_few_columns(done: Project) -> None:

@@ -197,4 +197,4 @@ def features(slices: Iterable[np.ndarray], settings: LogMel) -> np.ndarray:
     np.ndarray
         float16 (n_slices, n_mels, frames) in dB; each slice independent of the others.
     """
-    return np.stack([quantise(logmel(one, settings)) for one in slices])
+    return np.stack([quantise(logmel(samples, settings)) for samples in slices])

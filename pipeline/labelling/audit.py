@@ -94,8 +94,8 @@ class Audit:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "rows"}
-        return facts | {"rows": self.rows.to_dict("records")}
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "rows"}
+        return fields | {"rows": self.rows.to_dict("records")}
 
     def head(self, top: int) -> Audit:
         """Return the same with the worst ``top`` rows only."""

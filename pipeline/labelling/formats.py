@@ -405,21 +405,23 @@ def _annotations(tasks: Sequence[Any], *, name: str) -> Iterator[tuple[str, dict
                 yield _encodable(position), {column: _encodable(cell) for column, cell in row.items()}
 
 
-def _id(one: Mapping[str, Any], order: int) -> str:
+def _id(item: Mapping[str, Any], order: int) -> str:
     """Return what an object goes by, else its number."""
-    found = one.get("id", order)
+    found = item.get("id", order)
     return visible(str(found if isinstance(found, int | str) else order)[:_POSITION_SHOWN])
 
 
 def _are_dicts(value: Any) -> TypeGuard[list[dict[str, Any]]]:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _check_results(annotations: Sequence[Mapping[str, Any]], *, where: str) -> None:
     """Raise `FileFaultError` unless every annotation's result is a list of objects that have a value."""
     for annotation in annotations:
         results = annotation.get("result") or []
-        if not _are_dicts(results) or not all(isinstance(one.get("value", {}), dict) for one in results):
+        if not _are_dicts(results) or not all(
+            isinstance(result.get("value", {}), dict) for result in results
+        ):
             raise FileFaultError(
                 f"{where}: expected `result` to be a list of objects, each with an object `value`. "
                 f"{_JSON_ADVICE}"
@@ -457,11 +459,11 @@ def _answer(results: Sequence[Mapping[str, Any]], control: str) -> str:
 
     Several choices are joined by ``" | "``: no mood is called so, and the row's reason shows them all.
     """
-    named = [one for one in results if str(one.get("from_name", "")).lower() == control]
-    others = [one for one in results if str(one.get("from_name", "")).lower() != CONFIDENCE]
+    named = [result for result in results if str(result.get("from_name", "")).lower() == control]
+    others = [result for result in results if str(result.get("from_name", "")).lower() != CONFIDENCE]
     if not named and control == "mood":
-        named = [one for one in others if "choices" in one.get("value", {})]
-    return _joined([value for one in named for value in _values(one.get("value"))])
+        named = [result for result in others if "choices" in result.get("value", {})]
+    return _joined([value for result in named for value in _values(result.get("value"))])
 
 
 def _joined(values: Sequence[Any]) -> str:

@@ -76,7 +76,7 @@ class Intake:
     annotators, new_tracks
         Of the accepted rows; a new track had no label before.
     alpha
-        Krippendorff's alpha of the store after the merge, at most 1; NaN where it is not defined.
+        Krippendorff's alpha of all labels after the merge, at most 1; NaN where it is not defined.
     fault
         Why the whole file was rejected; blank if it was not.
     findings
@@ -144,17 +144,17 @@ class _Received:
 
 @dataclass(frozen=True)
 class _Examined:
-    """An intake that has not happened yet, and the store it would leave; None if that does not change."""
+    """An intake that has not happened yet, and the labels as they would be; None if they do not change."""
 
     intake: Intake
-    store: pd.DataFrame | None = None
+    labels: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
 class _Against:
     """What a batch is checked against: the labels that are there, and the ids of the tracks."""
 
-    store: pd.DataFrame
+    labels: pd.DataFrame
     known_tracks: frozenset[str]
 
     @classmethod
@@ -272,7 +272,7 @@ def _copied(content: dropped.Content, *, name: str, inbox: Path) -> Iterator[Pat
     if dropped.holds(wanted, content.sha256, size=len(content.data)):
         yield wanted
         return
-    copy = journal.free(wanted)
+    copy = journal.unique_path(wanted)
     try:
         with dropped.opened(copy.parent) as folder:
             dropped.put(copy.name, content.data, folder=folder)
@@ -303,12 +303,12 @@ def _passed_over(found: Sequence[tuple[str, str]]) -> list[Intake]:
     """Return an intake, which did not happen, for each thing that is no file; of very many for the rest."""
     received_at = merging.timestamp(datetime.now(UTC))
     shown = found[:_PASSED_OVER_SHOWN]
-    told = [(journal.plain_name(name), dropped.refusal(kind)) for name, kind in shown]
+    refused = [(journal.plain_name(name), dropped.refusal(kind)) for name, kind in shown]
     if rest := found[_PASSED_OVER_SHOWN:]:
-        told.append((f"{len(rest):,} others", dropped.refusal(few([kind for _, kind in rest]))))
+        refused.append((f"{len(rest):,} others", dropped.refusal(few([kind for _, kind in rest]))))
     return [
         Intake(file=name, sha256="", received_at=received_at, fault=f"{name}: {why}. {_STAYS}")
-        for name, why in told
+        for name, why in refused
     ]
 
 
@@ -360,7 +360,7 @@ def _take(
         return []
     before = journal.store_hash(data)
     examined = _examine(received, _Against.read(data), settings=settings, docs=docs)
-    text = _store_text(examined.store)
+    text = _labels_text(examined.labels)
     intake = _destined(examined.intake, inbox=inbox)
     plan = journal.Plan(
         file=name,
@@ -375,14 +375,14 @@ def _take(
         size=len(content.data),
     )
     beside = _beside_text(intake)
-    journal.commit(plan, inbox=inbox, content=content.data, store_text=text, beside_text=beside)
+    journal.commit(plan, inbox=inbox, content=content.data, labels_text=text, beside_text=beside)
     journal.carry_out(plan, inbox=inbox, data=data)
     checks.forget_old_pages(docs)
     return [intake]
 
 
-def _store_text(table: pd.DataFrame | None) -> str | None:
-    """Return the text that is to become the store, once it is certain that it can be read; None for none."""
+def _labels_text(table: pd.DataFrame | None) -> str | None:
+    """Return the text of the new ``mood_labels.csv``, known to be readable; None if unchanged."""
     if table is None:
         return None
     text = csv_text(table)
@@ -485,7 +485,7 @@ def _examine(
     if received.batch is not None:
         return _checked(received.batch, intake, against, now=received.now, settings=settings, docs=docs)
     if received.content is not None:
-        intake = replace(intake, alpha=merging.alpha(against.store))
+        intake = replace(intake, alpha=merging.alpha(against.labels))
         intake = replace(intake, docs=_fault_page(intake, now=received.now, docs=docs))
     return _Examined(intake)
 
@@ -508,13 +508,13 @@ def _checked(
     settings: IntakeParams,
     docs: Path | None,
 ) -> _Examined:
-    """Check a file's rows, and merge what is good into a copy of the store."""
+    """Check a file's rows, and merge the valid rows into a copy of the labels."""
     rows, respelled = _as_known(batch, against)
     page = checks.page_name(nothing.file, now)
     verdict = checks.check_batch(
         rows,
         batch.positions,
-        store=against.store,
+        labels=against.labels,
         known_tracks=against.known_tracks,
         now=now,
         settings=settings,
@@ -531,18 +531,18 @@ def _checked(
         docs=checks.keep_pages(docs, page) if docs else (),
     )
     if verdict.fault:
-        alpha = merging.alpha(against.store)
+        alpha = merging.alpha(against.labels)
         return _Examined(replace(found, fault=verdict.fault, rejected=found.rows, alpha=alpha))
     is_bad = pd.Series(batch.positions).isin(list(verdict.reasons)).to_numpy()
     good, bad = rows[~is_bad], batch.rows[is_bad]  # those put aside as they came
-    table = merging.merged(against.store, good)
+    table = merging.merged(against.labels, good)
     intake = replace(
         found,
         accepted=len(good),
         rejected=len(bad),
         mended=len(verdict.mended),
         annotators=good["annotator"].nunique(),
-        new_tracks=len(set(good["track_id"]) - set(against.store["track_id"])),
+        new_tracks=len(set(good["track_id"]) - set(against.labels["track_id"])),
         alpha=merging.alpha(table),
         rejected_rows=_rejected(bad, batch.positions, verdict.reasons),
     )
@@ -561,7 +561,7 @@ def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, di
     """
     rows = batch.rows.assign(
         track_id=_as_in_library(batch.rows["track_id"], against.known_tracks),
-        annotator=_as_first_spelled(batch.rows["annotator"], against.store["annotator"]),
+        annotator=_as_first_spelled(batch.rows["annotator"], against.labels["annotator"]),
         mood=batch.rows["mood"].map(identity.without_invisible).astype("str"),
     )
     respelled: dict[str, list[str]] = {}
@@ -593,7 +593,7 @@ def _as_in_library(track_ids: pd.Series, known_tracks: frozenset[str]) -> pd.Ser
 
 
 def _as_first_spelled(names: pd.Series, before: pd.Series) -> pd.Series:
-    """Spell annotators as the store, or else the batch, has them first."""
+    """Spell annotators as the labels, or else the batch, have them first."""
     return (
         identity.as_one(pd.concat([before, names], ignore_index=True)).tail(len(names)).set_axis(names.index)
     )
@@ -611,12 +611,12 @@ def _rejected(bad: pd.DataFrame, positions: list[str], reasons: dict[str, str]) 
 def _destined(intake: Intake, *, inbox: Path) -> Intake:
     """Say where the file goes and what lies beside it; earlier files of the same name stay."""
     if intake.fault:
-        moved_to = journal.free(inbox / journal.REJECTED / intake.file).relative_to(inbox).as_posix()
+        moved_to = journal.unique_path(inbox / journal.REJECTED / intake.file).relative_to(inbox).as_posix()
         return replace(intake, moved_to=moved_to, rejected_to=f"{moved_to}.reason.txt")
-    moved_to = journal.free(inbox / journal.DONE / intake.file).relative_to(inbox).as_posix()
+    moved_to = journal.unique_path(inbox / journal.DONE / intake.file).relative_to(inbox).as_posix()
     if not intake.rejected:
         return replace(intake, moved_to=moved_to)
-    beside = journal.free(inbox / journal.REJECTED / f"{Path(intake.file).stem}.csv")
+    beside = journal.unique_path(inbox / journal.REJECTED / f"{Path(intake.file).stem}.csv")
     return replace(intake, moved_to=moved_to, rejected_to=beside.relative_to(inbox).as_posix())
 
 
@@ -630,8 +630,8 @@ def _beside_text(intake: Intake) -> str:
 def _record(intake: Intake) -> dict[str, str]:
     """Return the intake's row of the history."""
     names = ("file", "sha256", "received_at", *_COUNTS)
-    facts = {name: str(getattr(intake, name)) for name in names}
-    return facts | {
+    fields = {name: str(getattr(intake, name)) for name in names}
+    return fields | {
         "alpha": merging.alpha_text(intake.alpha),
         "fault": _CONTROL.sub(" ", intake.fault)[:_FAULT_SHOWN],
     }

@@ -1,6 +1,6 @@
 """The plan of one intake, written ahead: once it is on disk the intake happens, however often it is killed.
 
-Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the store and
+Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the labels and
 the history are replaced only while they are not what they are to become, the file moves last, and the plan
 goes when all is done. Everything is on disk (fsync) before the step that relies on it, so that a power cut is
 a kill like any other.
@@ -33,7 +33,7 @@ _FOLDER: Final = ".intake"
 _ANY_SIZE: Final = 10**6  # MB
 _PLAN: Final = "plan.json"
 _FILE: Final = "file"
-_STORE: Final = "store.csv"
+_NEW_LABELS: Final = "store.csv"  # in plans that an earlier version left, too
 _BESIDE: Final = "beside"
 _HISTORY: Final = "history.csv"
 _MOVING: Final = ".moving"
@@ -91,7 +91,7 @@ def require_folders(inbox: Path) -> None:
             dropped.require_folder(inbox / name)
 
 
-def commit(plan: Plan, *, inbox: Path, content: bytes, store_text: str | None, beside_text: str) -> None:
+def commit(plan: Plan, *, inbox: Path, content: bytes, labels_text: str | None, beside_text: str) -> None:
     """Stage what the plan needs, then write the plan: from here on the intake happens.
 
     The file's content is staged too: its name may stand for another file by the time it is moved.
@@ -100,8 +100,8 @@ def commit(plan: Plan, *, inbox: Path, content: bytes, store_text: str | None, b
     clear(inbox)
     _make(folder)
     _write_bytes(folder / _FILE, content)
-    if store_text is not None:
-        _write(folder / _STORE, store_text)
+    if labels_text is not None:
+        _write(folder / _NEW_LABELS, labels_text)
     if plan.beside:
         _write(folder / _BESIDE, beside_text)
     sync(folder)
@@ -158,7 +158,7 @@ def _is_inside(place: str) -> bool:
 
 
 def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
-    """Tell whether the plan is half done, or can still begin: its file is there and the store as it was."""
+    """Return whether the plan is half done, or can still begin: its file is there, labels unchanged."""
     if now == plan.store_after != plan.store_before:
         return True
     places = (inbox / LABELS / plan.file, inbox / plan.moves_to)
@@ -171,7 +171,7 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
     """Do what the plan says, or what is left of it."""
     folder = inbox / _FOLDER
     if store_hash(data) != plan.store_after:
-        _place(folder / _STORE, data / LABELS_FILE, by=_incoming(data))
+        _place(folder / _NEW_LABELS, data / LABELS_FILE, by=_incoming(data))
     if plan.beside:
         _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)
     history = with_record(data, plan.record)
@@ -206,7 +206,7 @@ def plain_name(name: str) -> str:
     return stem.decode("utf-8", "ignore") + suffix
 
 
-def free(path: Path) -> Path:
+def unique_path(path: Path) -> Path:
     """Return the path, numbered if it is taken: ``batch.csv``, ``batch-2.csv``, ``batch-3.csv``."""
     number, candidate = 1, path
     while os.path.lexists(candidate):

@@ -26,12 +26,12 @@ def read(data: Path) -> pd.DataFrame:
     return read_annotations(data / LABELS_FILE)
 
 
-def merged(store: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the store with accepted rows at its end: moods in the taxonomy's spelling, times in UTC.
+def merged(labels: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the labels with accepted rows at their end: moods in the taxonomy's spelling, times in UTC.
 
-    Columns and rows of the store stay as they are; ``confidence`` is added if only the new rows have it.
+    Columns and rows of the labels stay as they are; ``confidence`` is added if only the new rows have it.
     """
-    before = store.drop(columns=LINE)
+    before = labels.drop(columns=LINE)
     if CONFIDENCE not in before and (rows[CONFIDENCE] != "").any():
         before = before.assign(**{CONFIDENCE: ""})
     new = rows.assign(

@@ -98,15 +98,15 @@ def choose(
         1 for the first where nothing is labelled.
     """
     nearest = _nearest(embedding, labelled)
-    free = ~labelled
+    available = ~labelled
     chosen: list[int] = []
     diversity: list[float] = []
-    while len(chosen) < n and free.any():
-        one = int(np.where(free, worth * np.where(np.isinf(nearest), 1.0, nearest), -1.0).argmax())
-        chosen.append(one)
-        diversity.append(float(nearest[one]) if np.isfinite(nearest[one]) else 1.0)
-        free[one] = False
-        nearest = np.minimum(nearest, _distance(embedding, embedding[one]))
+    while len(chosen) < n and available.any():
+        track = int(np.where(available, worth * np.where(np.isinf(nearest), 1.0, nearest), -1.0).argmax())
+        chosen.append(track)
+        diversity.append(float(nearest[track]) if np.isfinite(nearest[track]) else 1.0)
+        available[track] = False
+        nearest = np.minimum(nearest, _distance(embedding, embedding[track]))
     return chosen, np.array(diversity)
 
 

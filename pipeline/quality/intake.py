@@ -1,7 +1,7 @@
 """Checks of new mood labels before they join ``mood_labels.csv``: which rows may, and what is odd about them.
 
 Three suites, each over what the one before has left: ``label_intake`` looks at every row by itself,
-``label_intake_repeats`` at rows against earlier rows and the store, ``label_intake_batch`` at the whole.
+``label_intake_repeats`` at rows against earlier rows and the labels, ``label_intake_batch`` at the whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import identity
-from pipeline.quality import labels as store_checks
+from pipeline.quality import labels as label_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
@@ -159,7 +159,7 @@ def check_batch(
     rows: pd.DataFrame,
     positions: Sequence[str],
     *,
-    store: pd.DataFrame,
+    labels: pd.DataFrame,
     known_tracks: Collection[str],
     now: datetime,
     settings: IntakeParams,
@@ -177,7 +177,7 @@ def check_batch(
         ``track_id``, ``mood``, ``annotator``, ``labelled_at`` and ``confidence`` as text, blank as ``""``.
     positions
         Names of the rows, unique.
-    store
+    labels
         What is there already, as `read_annotations` returns it.
     known_tracks
         Ids of the tracks in the library.
@@ -197,11 +197,11 @@ def check_batch(
     table = derived(rows, positions, known_tracks=known_tracks, now=now, extra=extra)
     table["respelled"] = table["row"].map(dict(respelled)).astype("object")
     found = _run(table, _row_checks(settings), 0, settings, docs, page)
-    sound = table.loc[~table.index.isin(list(_reasons(found)))]
-    found += _run(_with_earlier(sound, store), _REPEAT_CHECKS, 1, settings, docs, page)
+    valid = table.loc[~table.index.isin(list(_reasons(found)))]
+    found += _run(_with_earlier(valid, labels), _REPEAT_CHECKS, 1, settings, docs, page)
     reasons = _reasons(found)
     accepted = table.loc[~table.index.isin(list(reasons))]
-    subjects = _subjects(accepted, store, dropped=dropped, settings=settings)
+    subjects = _subjects(accepted, labels, dropped=dropped, settings=settings)
     whole = _run(subjects, _batch_checks(settings), 2, settings, docs, page)
     return Verdict(
         findings=(*found, *whole),
@@ -252,7 +252,7 @@ def _run(
 
 
 def _row_checks(settings: IntakeParams) -> list[Check]:
-    """Return the store's own checks of single rows, and the intake's."""
+    """Return the checks of single rows, of the stage ``labels`` and of the intake."""
     sizes = [
         Check(
             name="cell_size",
@@ -278,9 +278,9 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
         )
         for column in _TEXT
     ]
-    filled = store_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
+    filled = label_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
-    content = [check for check in store_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
+    content = [check for check in label_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
     return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_ROW_CHECKS]
 
 
@@ -299,7 +299,7 @@ def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
         Check(
             name="class_shift",
             column="mood",
-            expected=f"the moods' shares within {settings.shift_distance:g} (total variation) of the store's",
+            expected=f"the moods' shares within {settings.shift_distance:g} (total variation) of the labels'",
             advice="Make sure that the tracks differ, and not the annotators' idea of the moods.",
             expectation="ExpectColumnValuesToBeNull",
             arguments={"column": "shift"},
@@ -327,7 +327,7 @@ def derived(
 ) -> pd.DataFrame:
     """Return the rows as the suite reads them, each named by its position."""
     lines = rows.assign(**{LINE: range(len(rows))})
-    table = store_checks.derived(lines, known_tracks=known_tracks)
+    table = label_checks.derived(lines, known_tracks=known_tracks)
     table = table.assign(row=list(positions)).set_axis(list(positions))
     times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
     table["future_time"] = table["labelled_at"].where(times > now.astimezone(UTC) + _CLOCK_SKEW)
@@ -365,16 +365,16 @@ def _short(value: str) -> str:
     return value if len(value) <= _QUOTED else f"{value[:_QUOTED]}… ({len(value)} characters)"
 
 
-def _with_earlier(sound: pd.DataFrame, store: pd.DataFrame) -> pd.DataFrame:
+def _with_earlier(valid: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
-    here = _answers(sound, sound["row"])
-    there = _answers(store, "line " + store[LINE].astype(str) + " of mood_labels.csv")
+    here = _answers(valid, valid["row"])
+    there = _answers(labels, "line " + labels[LINE].astype(str) + " of mood_labels.csv")
     first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
-    earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(sound.index)
+    earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(valid.index)
     answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")
-    is_later = earlier["where"] != sound["row"]
-    is_same = earlier["mood_class"] == sound["mood_class"]
-    return sound.assign(
+    is_later = earlier["where"] != valid["row"]
+    is_same = earlier["mood_class"] == valid["mood_class"]
+    return valid.assign(
         repeats=answer.where(is_later & is_same), contradicts=answer.where(is_later & ~is_same)
     )
 
@@ -399,10 +399,10 @@ def _classes(moods: pd.Series) -> pd.Series:
 
 
 def _subjects(
-    accepted: pd.DataFrame, store: pd.DataFrame, *, dropped: Sequence[str], settings: IntakeParams
+    accepted: pd.DataFrame, labels: pd.DataFrame, *, dropped: Sequence[str], settings: IntakeParams
 ) -> pd.DataFrame:
     """Return a row for the batch and one for each of its annotators; columns are null if all is well."""
-    before = store.assign(mood_class=_classes(store["mood"]))
+    before = labels.assign(mood_class=_classes(labels["mood"]))
     whole = pd.DataFrame(
         {
             "row": ["the batch"],

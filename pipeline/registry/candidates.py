@@ -132,11 +132,11 @@ def log_graph(name: str, graph: Path, card: dict[str, Any]) -> str:
 
 def version_tags(task: str, candidate: Candidate) -> dict[str, str]:
     """Return what a version says of itself: its content, data, commit, protocol, test metrics."""
-    facts = shipped_card(task, candidate.model)
+    card = shipped_card(task, candidate.model)
     metrics = flat_metrics(read_json(metrics_path(task, candidate.model)))
     shown = {name: f"{value:.4f}" for name, value in metrics.items() if name.startswith("test.track.")}
-    own = {"weights_sha256": candidate.weights_sha256, CONTENT: shipped.content_sha256(facts)}
-    return tracking.versions() | card_tags(facts) | shown | own
+    own = {"weights_sha256": candidate.weights_sha256, CONTENT: shipped.content_sha256(card)}
+    return tracking.versions() | card_tags(card) | shown | own
 
 
 def ensure_version(client: Any, task: str, candidate: Candidate) -> str:

@@ -96,7 +96,7 @@ def recorded(settings: params.Params, dataset: str) -> list[dict[str, Any]]:
         if protocol != settings.split.protocol and record_path(dataset, protocol, task, model).exists()
     ]
     advice = "Restore it from git, or delete it and record it again."
-    return [_read(record_path(**one), one, advice) for one in found]
+    return [_read(record_path(**where), where, advice) for where in found]
 
 
 def record_path(dataset: str, protocol: str, task: str, model: str) -> Path:
@@ -115,9 +115,9 @@ def keep(metrics: list[dict[str, Any]], remark: str | None) -> list[Path]:
         None leaves an earlier remark as it is.
     """
     written = []
-    for one in metrics:
-        path = record_path(one["dataset"]["name"], one["protocol"], one["task"], one["model"])
-        write_json(path, one)
+    for model in metrics:
+        path = record_path(model["dataset"]["name"], model["protocol"], model["task"], model["model"])
+        write_json(path, model)
         written.append(path)
     if remark is not None:
         path = note_path(metrics[0]["dataset"]["name"], metrics[0]["protocol"])

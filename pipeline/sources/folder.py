@@ -151,7 +151,7 @@ def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFram
     index
         One row a track with the columns of ``index.csv``; a copy names the first of its kind by id.
     """
-    facts = pd.DataFrame(
+    files_found = pd.DataFrame(
         {
             "track_id": [path.stem for path in tracks],
             "genre": [path.parent.name for path in tracks],
@@ -159,10 +159,10 @@ def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFram
             "sha256": [files.sha256(path) for path in tracks],
         }
     ).sort_values("track_id")
-    first = facts.groupby("sha256")["track_id"].transform("first")
-    facts["exact_duplicate_of"] = first.where(first != facts["track_id"], "")
+    first = files_found.groupby("sha256")["track_id"].transform("first")
+    files_found["exact_duplicate_of"] = first.where(first != files_found["track_id"], "")
     credits = artists.reindex(columns=["track_id", "artist", "title"], fill_value="")
-    index = facts.merge(credits, on="track_id", how="left").fillna("")
+    index = files_found.merge(credits, on="track_id", how="left").fillna("")
     index["artist_source"] = index["artist"].ne("").map({True: "given", False: ""})
     return index.reindex(columns=list(INDEX_COLUMNS), fill_value="")
 

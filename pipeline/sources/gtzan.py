@@ -59,7 +59,7 @@ class Verification:
 
     Parameters
     ----------
-    sound
+    valid
         Track ids whose SHA-256 is the original's.
     corrupt
         Track ids that are there with another content.
@@ -68,11 +68,11 @@ class Verification:
     extra
         Files that the index does not know, as paths.
     known_faulty
-        Track ids, sound or corrupt, with a published fault: an exact duplicate, one that the
+        Track ids, valid or corrupt, with a published fault: an exact duplicate, one that the
         fault-filtered split leaves out, or one reported as damaged.
     """
 
-    sound: tuple[str, ...]
+    valid: tuple[str, ...]
     corrupt: tuple[str, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
@@ -80,8 +80,8 @@ class Verification:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Track ids that are there, sound or not."""
-        return tuple(sorted(self.sound + self.corrupt))
+        """Track ids that are there, valid or not."""
+        return tuple(sorted(self.valid + self.corrupt))
 
 
 def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder.DATA) -> Verification:
@@ -100,7 +100,7 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder
     Raises
     ------
     DataError
-        If the source cannot be read or holds no sound track; the data folder is then as it was.
+        If the source cannot be read or holds no valid track; the data folder is then as it was.
     """
     if not source.exists():
         raise DataError(f"expected a folder or an archive of GTZAN, received {source}, which does not exist.")
@@ -128,12 +128,12 @@ def verify(folder: Path, index: pd.DataFrame) -> Verification:
     """
     expected = dict(zip(_track_paths(index), index["sha256"], strict=True))
     there = {path: folder / path for path in expected if (folder / path).is_file()}
-    sound = {path for path, file in there.items() if files.sha256(file) == expected[path]}
+    valid = {path for path, file in there.items() if files.sha256(file) == expected[path]}
     faulty = index["exact_duplicate_of"].ne("") | index["filtered_split"].eq("")
     faults = set(index.loc[faulty, "track_id"]) | REPORTED_FAULTY
     return Verification(
-        sound=_ids(sound),
-        corrupt=_ids(there.keys() - sound),
+        valid=_ids(valid),
+        corrupt=_ids(there.keys() - valid),
         missing=_ids(expected.keys() - there.keys()),
         extra=tuple(sorted(_files_of(folder) - expected.keys())),
         known_faulty=tuple(name for name in _ids(there.keys()) if name in faults),
@@ -144,7 +144,7 @@ def summary(found: Verification) -> str:
     """Return a verification for a human: counts, and the first names."""
     total = len(found.present) + len(found.missing)
     lines = [
-        f"GTZAN: {len(found.present)} of {total} tracks taken in, {len(found.sound)} of them sound",
+        f"GTZAN: {len(found.present)} of {total} tracks taken in, {len(found.valid)} of them valid",
         f"  corrupt (not the published content, taken in all the same): {listing(found.corrupt)}",
         f"  missing: {listing(found.missing)}",
         f"  extra files (ignored): {listing(found.extra)}",
@@ -341,10 +341,10 @@ def _fill(
     take = copy if source.is_dir() else unpack
     extra = take(source, audio, wanted=set(_track_paths(index)))
     found = replace(verify(audio, index), extra=extra)
-    if not found.sound:
+    if not found.valid:
         raise DataError(
             f"expected GTZAN's .au files as [genres/]<genre>/<genre>.NNNNN.au in {source}, received "
-            f"no sound one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
+            f"no valid one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
             "For another edition (.wav, …) use pipeline.sources.folder, with --artists "
             "pipeline/sources/gtzan_index.csv."
         )
@@ -353,7 +353,7 @@ def _fill(
     write_index(staging, index[index["track_id"].isin(ids)])
     n = len(found.present)
     name = WHOLE if n == TRACKS_IN_ALL else PART
-    description = f"GTZAN, {n} of {TRACKS_IN_ALL} tracks, {len(found.sound)} with the published content"
+    description = f"GTZAN, {n} of {TRACKS_IN_ALL} tracks, {len(found.valid)} with the published content"
     write_dataset(staging, name=name, description=description)
     return found, kept
 

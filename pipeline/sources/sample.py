@@ -187,7 +187,7 @@ def _index(tracks: list[Track], written: list[tuple[int, str]]) -> pd.DataFrame:
     )
 
 
-def hear(annotator: str, mood: str, rng: np.random.Generator) -> str:
+def annotate(annotator: str, mood: str, rng: np.random.Generator) -> str:
     """Return what an annotator writes down: the mood, a neighbour of it, or its alias spelling."""
     wrong, side, alias = rng.uniform(size=3)
     if wrong > ANNOTATORS[annotator]:
@@ -207,7 +207,9 @@ def label_tracks(tracks: list[Track], seed: int) -> pd.DataFrame:
             continue
         for annotator in rng.choice(list(ANNOTATORS), ANNOTATORS_PER_TRACK, replace=False):
             moment = FIRST_LABEL + timedelta(seconds=SECONDS_PER_LABEL * len(rows))
-            rows.append((track.track_id, hear(annotator, track.mood, rng), annotator, f"{moment:{ISO_8601}}"))
+            rows.append(
+                (track.track_id, annotate(annotator, track.mood, rng), annotator, f"{moment:{ISO_8601}}")
+            )
     return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
 
 

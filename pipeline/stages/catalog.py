@@ -1,4 +1,4 @@
-"""Stage ``catalog``: which tracks are there, and are they sound.
+"""Stage ``catalog``: which tracks are there, and are they valid.
 
 Decodes and measures every file, runs the audio checks, and writes one row a track to
 ``artifacts/catalog/tracks.csv``. Faulty tracks stay listed with the reason they are not used.

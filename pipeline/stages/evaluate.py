@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     pass
 
 
-def draw(test: Predicted, facts: dict[str, Any], folder: Path, n_bins: int) -> None:
+def draw(test: Predicted, card: dict[str, Any], folder: Path, n_bins: int) -> None:
     """Write the test part's pictures and the data of DVC's plots."""
-    classes, title = facts["classes"], headline(facts)
+    classes, title = card["classes"], headline(card)
     guess = test.probabilities.argmax(axis=1)
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (test.truth, guess), 1)
     plots.confusion(counts, classes, title, folder / "confusion.png")
     plots.calibration(test.truth, test.probabilities, n_bins, title, folder / "calibration.png")
-    plots.curves(pd.read_csv(curves_path(facts["task"], facts["model"])), title, folder / "curves.png")
+    plots.curves(pd.read_csv(curves_path(card["task"], card["model"])), title, folder / "curves.png")
     named = {"actual": [classes[i] for i in test.truth], "predicted": [classes[i] for i in guess]}
-    write_csv(confusion_path(facts["task"], facts["model"]), pd.DataFrame(named))
+    write_csv(confusion_path(card["task"], card["model"]), pd.DataFrame(named))
     write_csv(folder / "classes.csv", pd.DataFrame(scores.per_class(test.truth, test.probabilities, classes)))
 
 
-def headline(facts: dict[str, Any]) -> str:
+def headline(card: dict[str, Any]) -> str:
     """Return a picture's heading: task, model, protocol (leaky or not) and data (synthetic or its name)."""
-    marks = [facts["protocol"] + (" (leaky)" if facts["leaky"] else "")]
-    marks += ["synthetic data"] if facts["dataset"]["synthetic"] else [facts["dataset"]["name"]]
-    return f"{facts['task']} · {facts['model']} · {' · '.join(marks)}"
+    marks = [card["protocol"] + (" (leaky)" if card["leaky"] else "")]
+    marks += ["synthetic data"] if card["dataset"]["synthetic"] else [card["dataset"]["name"]]
+    return f"{card['task']} · {card['model']} · {' · '.join(marks)}"
 
 
 def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
@@ -59,27 +59,27 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     backend.prepare(settings.seed)
     from pipeline.training.batches import select
 
-    model, facts = load_model(task, name)
+    model, card = load_model(task, name)
     assigned, table = read_split(task), read_labels(task)
-    truth = {t: facts["classes"].index(c) for t, c in zip(table["track_id"], table["label"], strict=True)}
-    normaliser = Normaliser.from_dict(facts["normaliser"])
+    truth = {t: card["classes"].index(c) for t, c in zip(table["track_id"], table["label"], strict=True)}
+    normaliser = Normaliser.from_dict(card["normaliser"])
     parts = {part: predict(model, select(assigned, table, part), normaliser, truth) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
-    metrics: dict[str, Any] = {key: facts[key] for key in head}
+    metrics: dict[str, Any] = {key: card[key] for key in head}
     metrics |= {part: score(one, settings.evaluate, seed=settings.seed) for part, one in parts.items()}
     write_json(metrics_path(task, name), metrics)
     write_json(scores_path(task, name), scores_of(metrics))
-    write_csv(predictions_path(task, name), prediction_table(parts, facts["classes"]))
-    draw(parts["test"], facts, plots_folder(task, name), settings.evaluate.calibration_bins)
-    log(metrics, facts)
+    write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))
+    draw(parts["test"], card, plots_folder(task, name), settings.evaluate.calibration_bins)
+    log(metrics, card)
     return metrics
 
 
-def log(metrics: dict[str, Any], facts: dict[str, Any]) -> None:
+def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
     """Add final metrics, pictures and predictions to the run of the model."""
-    task, name = facts["task"], facts["model"]
+    task, name = card["task"], card["model"]
     mlflow = tracking.configure()
-    with open_run(task, facts):
+    with open_run(task, card):
         mlflow.log_metrics(flat_metrics(metrics))
         mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
         mlflow.log_artifact(str(predictions_path(task, name)))

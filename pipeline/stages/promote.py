@@ -3,8 +3,8 @@
 Both answer the same audio, each by the code that it ships: what is measured is what serves. What comes out
 depends on the registry, so the decision is written where the registry is (tags of the version, a run named
 "promotion", the alias ``champion``), and for who called the stage in ``mlruns/promotion.json``. The stage's
-DVC out says only what was put to the vote, and by which rule: without an out, a fresh clone, whose
-``dvc.lock`` knows the stage already, would never promote. Running it again changes nothing.
+DVC output says only which candidates were compared, and by which parameters: without an output, a fresh
+clone, whose ``dvc.lock`` knows the stage already, would never promote. Running it again changes nothing.
 
 ``python -m pipeline.stages.promote --confirm TASK`` promotes what the rule leaves to a person.
 """
@@ -34,7 +34,7 @@ from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.taxonomy import TASKS
 
-VOTE: Final = Path("mlruns/promotion_vote.json")
+INPUTS: Final = Path("mlruns/promotion_inputs.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
 _TRIES: Final = 5
@@ -360,7 +360,7 @@ def _check_exists(client: Any, task: str, number: str) -> None:
 
 def _decide_all(settings: params.Params) -> None:
     """Decide on every task's champion."""
-    vote = {}
+    compared = {}
     for task in settings.tasks:
         candidate = workspace.best_of(task, list(settings.models))
         if tracking.is_temporary_checkout():
@@ -371,8 +371,11 @@ def _decide_all(settings: params.Params) -> None:
             with tracking.reachable():
                 outcome = promote(task, candidate, settings.promote)
             _tell(task, outcome)
-        vote[task] = {"candidate": candidate and candidate.weights_sha256, **settings.promote.model_dump()}
-    write_json(VOTE, vote)
+        compared[task] = {
+            "candidate": candidate and candidate.weights_sha256,
+            **settings.promote.model_dump(),
+        }
+    write_json(INPUTS, compared)
 
 
 def _tell(task: str, outcome: dict[str, Any]) -> None:

@@ -87,8 +87,8 @@ def genre_rows(tracks: pd.DataFrame) -> list[Row]:
     """Return tracks, usable tracks, artists and minutes of every genre folder."""
     rows = []
     for genre, some in tracks.groupby("genre", sort=True):
-        facts = library(some)
-        rows.append(facts | {"genre": genre, "minutes": facts["hours"] * 60})
+        totals = library(some)
+        rows.append(totals | {"genre": genre, "minutes": totals["hours"] * 60})
     return rows
 
 
@@ -127,13 +127,13 @@ def history() -> Row:
 
 def result_rows(task: str, measured: list[Row], recorded: list[Row]) -> list[Row]:
     """Return a task's metrics, the present run's first, with their worth and whether they are of this run."""
-    both = [(one, True) for one in measured] + [(one, False) for one in recorded]
-    return [one | {"kind": kind_of(one), "present": now} for one, now in both if one["task"] == task]
+    both = [(row, True) for row in measured] + [(row, False) for row in recorded]
+    return [row | {"kind": kind_of(row), "present": now} for row, now in both if row["task"] == task]
 
 
 def best_of(rows: list[Row]) -> Row:
     """Return the present run's model with the best validation macro-F1; of equals the first."""
-    return max((one for one in rows if one["present"]), key=lambda one: one["valid"]["track"]["macro_f1"])
+    return max((row for row in rows if row["present"]), key=lambda row: row["valid"]["track"]["macro_f1"])
 
 
 def majority(classes: pd.DataFrame) -> float:
@@ -145,17 +145,17 @@ def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
     """Return a task's track accuracies, and the project report's where the classes are the same ones."""
     own = [
         report_figures.Point(
-            label=f"{MODELS[one['model']]} · {one['protocol']}",
-            accuracy=one["test"]["track"]["accuracy"],
-            interval=tuple(one["test"]["track"]["accuracy_ci"]),
-            kind=one["kind"],
+            label=f"{MODELS[row['model']]} · {row['protocol']}",
+            accuracy=row["test"]["track"]["accuracy"],
+            interval=tuple(row["test"]["track"]["accuracy_ci"]),
+            kind=row["kind"],
         )
-        for one in rows
+        for row in rows
     ]
-    reported = [one for one in REPORTED if one["task"] == task]
+    reported = [row for row in REPORTED if row["task"] == task]
     return own + [
-        report_figures.Point(f"{MODELS[one['model']]} · project report", one["accuracy"], None, "leaky")
-        for one in reported
+        report_figures.Point(f"{MODELS[row['model']]} · project report", row["accuracy"], None, "leaky")
+        for row in reported
     ]
 
 
@@ -196,9 +196,9 @@ def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
     """Return all that the page shows of one task."""
     _there(labels_path(task))
     table, best = read_labels(task), best_of(rows)
-    views = {one["model"]: model_view(one) for one in rows if one["present"]}
+    views = {row["model"]: model_view(row) for row in rows if row["present"]}
     ranking = read_json(_there(candidate_path(task)))
-    ranking["candidates"].sort(key=lambda one: -one["valid_macro_f1"])
+    ranking["candidates"].sort(key=lambda row: -row["valid_macro_f1"])
     n_classes = len(classes_of(table))
     return {
         "name": task,

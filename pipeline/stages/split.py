@@ -57,9 +57,9 @@ def expand(table: pd.DataFrame, n_slices: pd.Series, *, copies: bool) -> pd.Data
     """Return one row for every slice (copy 0) and, if wanted, every augmented copy of it."""
     versions = range(1 + (len(COPIES) if copies else 0))
     rows = [
-        (track_id, label, one, copy)
+        (track_id, label, number, copy)
         for track_id, label in zip(table["track_id"], table["label"], strict=True)
-        for one in range(int(n_slices[track_id]))
+        for number in range(int(n_slices[track_id]))
         for copy in versions
     ]
     out = pd.DataFrame(rows, columns=["track_id", "label", "slice", "copy"])
@@ -94,17 +94,17 @@ def split(
     by_artist = settings.protocol == "artist"
     group = track_groups(tracks, by_artist=by_artist)
     known = tracks.assign(group=group, group_name=group_names(tracks, group, by_artist=by_artist))
-    facts = known.set_index("track_id").loc[table["track_id"]].reset_index()
+    catalogue = known.set_index("track_id").loc[table["track_id"]].reset_index()
     out = table[["track_id", "label"]].reset_index(drop=True)
     if settings.protocol == "shuffled":
-        out = expand(out, facts.set_index("track_id")["n_slices"], copies=copies)
+        out = expand(out, catalogue.set_index("track_id")["n_slices"], copies=copies)
         out["part"] = shuffled_parts(len(out), settings, seed)
     elif settings.protocol == "fault_filtered":
-        out["group"], out["part"] = facts["group"], facts["filtered_split"]
+        out["group"], out["part"] = catalogue["group"], catalogue["filtered_split"]
         out = out[out["part"] != ""]
     else:
-        out["group"] = facts["group"]
-        places = facts["group_name"].map(lambda name: place(name, seed))
+        out["group"] = catalogue["group"]
+        places = catalogue["group_name"].map(lambda name: place(name, seed))
         out["part"] = held_out(out["label"], out["group"], places, valid=settings.valid, test=settings.test)
     out = out.assign(protocol=settings.protocol)
     _check_parts(out, settings.protocol)

@@ -100,10 +100,10 @@ def train(task: str, name: str, settings: params.Params) -> pd.DataFrame:
         verbose = 1 if sys.stdout.isatty() else 2
         fitted = fit(name, rows, valid, settings.train, seed=settings.seed, log=True, verbose=verbose)
         save_weights(fitted.model, weights_path(task, name))
-        facts = card(task, name, fitted, assigned, settings)
-        write_json(card_path(task, name), facts)
+        model_card = card(task, name, fitted, assigned, settings)
+        write_json(card_path(task, name), model_card)
         write_csv(curves_path(task, name), fitted.curves)
-        mlflow.set_tags(card_tags(facts) | {"weights_sha256": facts["weights_sha256"]})
+        mlflow.set_tags(card_tags(model_card) | {"weights_sha256": model_card["weights_sha256"]})
     return fitted.curves
 
 

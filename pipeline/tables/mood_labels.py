@@ -107,7 +107,7 @@ def _checked_header(records: list[list[str | int]], *, path: Path) -> list[str |
 
 
 def require_readable(text: str, table: pd.DataFrame) -> None:
-    """Make sure that a store's text says what its table does, before it becomes the store.
+    """Make sure that the text of new labels says what their table does, before it is put in place.
 
     Raises
     ------

@@ -42,12 +42,12 @@ def waveform_copies(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
 def _mask(batch: np.ndarray, *, axis: int, longest: int, count: int, rng: np.random.Generator) -> None:
     """Set random stripes along ``axis`` of each slice to the slice's mean; in place."""
     size = batch.shape[axis]
-    for one in batch:
-        fill = one.mean()
+    for decibels in batch:
+        fill = decibels.mean()
         for _ in range(count):
             width = int(rng.integers(0, min(longest, size) + 1))
             start = int(rng.integers(0, size - width + 1))
-            one[(slice(None),) * (axis - 1) + (slice(start, start + width),)] = fill
+            decibels[(slice(None),) * (axis - 1) + (slice(start, start + width),)] = fill
 
 
 def specaugment(batch: np.ndarray, settings: SpecAugmentParams, rng: np.random.Generator) -> np.ndarray:
@@ -68,7 +68,7 @@ def specaugment(batch: np.ndarray, settings: SpecAugmentParams, rng: np.random.G
         float32 (n, n_mels, frames) in dB. After Park et al. 2019 (SpecAugment).
     """
     shifts = rng.integers(-settings.shift_frames, settings.shift_frames + 1, len(batch))
-    out = np.stack([np.roll(one, shift, axis=-1) for one, shift in zip(batch, shifts, strict=True)])
+    out = np.stack([np.roll(decibels, shift, axis=-1) for decibels, shift in zip(batch, shifts, strict=True)])
     out += rng.uniform(-settings.gain_db, settings.gain_db, (len(out), 1, 1)).astype(np.float32)
     _mask(out, axis=2, longest=settings.time_mask_frames, count=settings.time_masks, rng=rng)
     _mask(out, axis=1, longest=settings.mel_mask_bands, count=settings.mel_masks, rng=rng)

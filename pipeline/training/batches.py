@@ -77,18 +77,18 @@ class Layout:
         mapped: Any = load_features(track_id, folder)
         return cls(features_path(track_id, folder), mapped.shape, mapped.dtype, mapped.offset)
 
-    def row(self, one: int, copy: int) -> np.ndarray:
+    def row(self, number: int, copy: int) -> np.ndarray:
         """Read one row's features: float16 (n_mels, frames) in dB.
 
         The file is opened for each row: a thousand open maps would exceed the usual limit of open files.
         """
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
-        return mapped[one, copy - 1] if copy else mapped[one]
+        return mapped[number, copy - 1] if copy else mapped[number]
 
 
-def read_row(track_id: str, one: int, copy: int) -> np.ndarray:
+def read_row(track_id: str, number: int, copy: int) -> np.ndarray:
     """Read one row's features: float16 (n_mels, frames) in dB."""
-    return Layout.of(track_id, copy).row(one, copy)
+    return Layout.of(track_id, copy).row(number, copy)
 
 
 def expand(split: pd.DataFrame, *, copies: bool) -> pd.DataFrame:
@@ -97,9 +97,9 @@ def expand(split: pd.DataFrame, *, copies: bool) -> pd.DataFrame:
         return split[["track_id", "slice", "copy"]].astype({"slice": int, "copy": int})
     versions = range(1 + (len(augment.COPIES) if copies else 0))
     rows = [
-        (track_id, one, copy)
+        (track_id, number, copy)
         for track_id in split["track_id"]
-        for one in range(len(load_features(track_id)))
+        for number in range(len(load_features(track_id)))
         for copy in versions
     ]
     return pd.DataFrame(rows, columns=["track_id", "slice", "copy"])
@@ -155,7 +155,7 @@ class Batches(keras.utils.PyDataset):
     def decibels(self, rows: Rows) -> np.ndarray:
         """Return the rows' features, float32 (n, n_mels, frames) in dB."""
         where = zip(rows.track_id, rows.slice, rows.copy, strict=True)
-        read = [self.layouts[track_id, copy > 0].row(one, copy) for track_id, one, copy in where]
+        read = [self.layouts[track_id, copy > 0].row(number, copy) for track_id, number, copy in where]
         return np.stack(read).astype(np.float32)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
-"""Grouped, stratified k-fold cross-validation of one model, in MLflow as one parent run with a child a fold.
+"""Grouped, stratified k-fold cross-validation of one model; in MLflow a parent run with one child per fold.
 
-``python -m pipeline.training.crossvalidate --task genre --model cnn64 --folds 5``. In every turn one fold is
-the test part, the next one chooses the epoch, the others train; groups are those of ``split.protocol``. It is
-no DVC stage: it measures a recipe, it makes no model to serve.
+``python -m pipeline.training.crossvalidate --task genre --model cnn64 --folds 5``. In each split one fold is
+the test part, the next one selects the epoch, the others train; groups are those of ``split.protocol``. It is
+not a DVC stage: it evaluates a training method and makes no model to serve.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FOLDER: Final = Path("mlruns/crossvalidation")
 _DIGITS: Final = 6
 
 
-def turns(
+def split_folds(
     table: pd.DataFrame, tracks: pd.DataFrame, protocol: str, n_folds: int, seed: int
 ) -> list[pd.DataFrame]:
-    """Return one split a fold, in the columns of `pipeline.stages.split`.
+    """Return one split per fold, in the columns of `pipeline.stages.split`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def turns(
     )
     _check_enough(rows, n_folds)
     fold = stratified_folds(rows["label"], rows["group"], n_folds, seed)
-    return [rows.assign(part=_parts(fold, one, n_folds)) for one in range(n_folds)]
+    return [rows.assign(part=_parts(fold, test, n_folds)) for test in range(n_folds)]
 
 
 def _check_enough(rows: pd.DataFrame, n_folds: int) -> None:
@@ -96,7 +96,7 @@ def _parts(fold: np.ndarray, test: int, n_folds: int) -> np.ndarray:
 def run_fold(
     task: str, name: str, assigned: pd.DataFrame, settings: params.Params, *, verbose: int
 ) -> tuple[Predicted, dict[str, Any]]:
-    """Train on one turn's split and return its test predictions and scores."""
+    """Train on one fold's split and return its test predictions and scores."""
     from pipeline.training.batches import select
 
     table = read_labels(task)
@@ -117,7 +117,7 @@ def run_fold(
 
 def summarise(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return mean and standard deviation (of a sample, n - 1) over the folds, track level."""
-    table = pd.DataFrame([one["track"] for one in scores]).drop(columns="accuracy_ci").astype(float)
+    table = pd.DataFrame([score["track"] for score in scores]).drop(columns="accuracy_ci").astype(float)
     return {
         name: {"mean": round(float(column.mean()), _DIGITS), "sd": round(float(column.std(ddof=1)), _DIGITS)}
         for name, column in zip(table.columns, table.to_numpy().T, strict=True)
@@ -131,14 +131,14 @@ def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -
     if table.empty:
         raise DataError(f"{labels_path(task)}: expected labelled tracks, received none.")
     protocol = settings.split.protocol
-    plan = turns(table, usable_tracks(), protocol, n_folds, settings.seed)
+    splits = split_folds(table, usable_tracks(), protocol, n_folds, settings.seed)
     device = backend.prepare(settings.seed)
     tags = {"task": task, "model": name, "protocol": protocol, "kind": "crossvalidation", "device": device}
     parts: dict[str, Predicted] = {}
     scores = []
     with tracking.run(task, f"{name} · {n_folds}-fold · {protocol}", tags) as parent:
         mlflow = tracking.configure()
-        for number, assigned in enumerate(plan, start=1):
+        for number, assigned in enumerate(splits, start=1):
             backend.prepare(settings.seed)  # each fold starts from the same seed
             with mlflow.start_run(run_name=f"fold {number}", nested=True, tags=tags | {"fold": str(number)}):
                 predicted, score = run_fold(task, name, assigned, settings, verbose=0)
@@ -163,7 +163,7 @@ def _flat(score: dict[str, Any]) -> dict[str, float]:
 def _write(
     task: str, name: str, parts: dict[str, Predicted], classes: list[str], outcome: dict[str, Any]
 ) -> None:
-    """Write out-of-fold predictions and the summary beside the tracking store: they are no DVC out."""
+    """Write out-of-fold predictions and the summary beside the tracking store: they are not a DVC output."""
     folder = FOLDER / f"{task}-{name}"
     write_csv(folder / "out_of_fold.csv", prediction_table(parts, classes))
     write_json(folder / "summary.json", outcome)

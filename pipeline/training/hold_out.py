@@ -91,15 +91,20 @@ def choose(counts: np.ndarray, low: np.ndarray, *, share: float, leave: int) -> 
     """
     part = _Part(counts, share, leave)
     order = part.order()
-    for one in order:
-        if part.may_take(one) and (part.needs(one) or (low[one] and part.has_room(one))):
-            part.move(one, 1)
-    for one in reversed(order):
-        if part.taken[one] and part.may_give(one) and part.is_closer(one, -1):
-            part.move(one, -1)
-    for one in order:
-        if not part.taken[one] and part.may_take(one) and part.has_room(one) and part.is_closer(one, 1):
-            part.move(one, 1)
+    for group in order:
+        if part.may_take(group) and (part.needs(group) or (low[group] and part.has_room(group))):
+            part.move(group, 1)
+    for group in reversed(order):
+        if part.taken[group] and part.may_give(group) and part.is_closer(group, -1):
+            part.move(group, -1)
+    for group in order:
+        if (
+            not part.taken[group]
+            and part.may_take(group)
+            and part.has_room(group)
+            and part.is_closer(group, 1)
+        ):
+            part.move(group, 1)
     return part.taken
 
 
@@ -122,26 +127,26 @@ class _Part:
         too_large = (_ROOM * self.counts >= self.most).any(axis=1, where=self.has)
         return np.argsort(too_large, kind="stable").tolist()
 
-    def may_take(self, one: int) -> bool:
-        return bool((self.left > self.leave)[self.has[one]].all())
+    def may_take(self, group: int) -> bool:
+        return bool((self.left > self.leave)[self.has[group]].all())
 
-    def needs(self, one: int) -> bool:
-        return bool((self.groups < self.least)[self.has[one]].any())
+    def needs(self, group: int) -> bool:
+        return bool((self.groups < self.least)[self.has[group]].any())
 
-    def has_room(self, one: int) -> bool:
-        return bool((self.rows + _ROOM * self.counts[one] < self.most)[self.has[one]].all())
+    def has_room(self, group: int) -> bool:
+        return bool((self.rows + _ROOM * self.counts[group] < self.most)[self.has[group]].all())
 
-    def may_give(self, one: int) -> bool:
-        return bool((self.groups > self.least)[self.has[one]].all())
+    def may_give(self, group: int) -> bool:
+        return bool((self.groups > self.least)[self.has[group]].all())
 
-    def is_closer(self, one: int, sign: int) -> bool:
+    def is_closer(self, group: int, sign: int) -> bool:
         """Return whether the part's share is off, and less so once the group has come (1) or gone (-1)."""
         off = self.rows.sum() - self.wish
-        return abs(off) > self.slack and abs(off + sign * self.counts[one].sum()) < abs(off)
+        return abs(off) > self.slack and abs(off + sign * self.counts[group].sum()) < abs(off)
 
-    def move(self, one: int, sign: int) -> None:
+    def move(self, group: int, sign: int) -> None:
         """Take a group (1), or give it back (-1)."""
-        self.taken[one] = sign > 0
-        self.rows = self.rows + sign * self.counts[one]
-        self.groups = self.groups + sign * self.has[one]
-        self.left = self.left - sign * self.has[one]
+        self.taken[group] = sign > 0
+        self.rows = self.rows + sign * self.counts[group]
+        self.groups = self.groups + sign * self.has[group]
+        self.left = self.left - sign * self.has[group]

@@ -92,10 +92,12 @@ def score(predicted: Predicted, settings: params.EvaluateParams, *, seed: int) -
 def prediction_table(parts: dict[str, Predicted], classes: list[str]) -> pd.DataFrame:
     """Return one row a track and part."""
     tables = []
-    for part, one in parts.items():
-        facts = pd.DataFrame({"track_id": one.tracks, "part": part})
-        facts["label"] = [classes[number] for number in one.truth]
-        facts["predicted"] = [classes[number] for number in one.probabilities.argmax(axis=1)]
-        shares = pd.DataFrame(one.probabilities.round(_DIGITS), columns=[f"p_{name}" for name in classes])
-        tables.append(pd.concat([facts, shares], axis=1))
+    for part, predicted in parts.items():
+        rows = pd.DataFrame({"track_id": predicted.tracks, "part": part})
+        rows["label"] = [classes[number] for number in predicted.truth]
+        rows["predicted"] = [classes[number] for number in predicted.probabilities.argmax(axis=1)]
+        shares = pd.DataFrame(
+            predicted.probabilities.round(_DIGITS), columns=[f"p_{name}" for name in classes]
+        )
+        tables.append(pd.concat([rows, shares], axis=1))
     return pd.concat(tables, ignore_index=True)

@@ -23,14 +23,14 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 def load_model(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
     """Return a trained model of the workspace and its card."""
-    facts, weights = read_json(card_path(task, name)), weights_path(task, name)
-    if not weights.exists() or sha256(weights) != facts["weights_sha256"]:
+    card, weights = read_json(card_path(task, name)), weights_path(task, name)
+    if not weights.exists() or sha256(weights) != card["weights_sha256"]:
         raise DataError(
             f"{weights}: expected the weights that {card_path(task, name)} describes, received "
             f"{'others' if weights.exists() else 'no file'}. Run the stage train again."
         )
-    logmel = LogMel(**facts["spectrogram"])
+    logmel = LogMel(**card["spectrogram"])
     shape = logmel.n_mels, logmel.frames
-    model = models.build(name, shape, len(facts["classes"]))
+    model = models.build(name, shape, len(card["classes"]))
     model.load_weights(weights)
-    return model, facts
+    return model, card

@@ -300,14 +300,14 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
 @on_both
 def test_broken_label_stops_before_spectrograms_and_is_told(stack: Stack, told: list[dict[str, str]]) -> None:
     path = stack.project.root / "data/mood_labels.csv"
-    sound = path.read_text()
-    path.write_text(sound + "blues.00000,Gloomy,dora,2024-03-06T10:00:00Z\n")
+    valid = path.read_text()
+    path.write_text(valid + "blues.00000,Gloomy,dora,2024-03-06T10:00:00Z\n")
     line = f"line {len(path.read_text().splitlines())}"
     try:
         run = stack.retrain()
         state = stack.ended(run, "FAILED")
     finally:
-        path.write_text(sound)
+        path.write_text(valid)
     assert line in state["message"]
     assert "Gloomy" in state["message"]
     tasks = eventually(lambda: stack.tasks(run), lambda seen: seen.get("labels") == "Failed")

@@ -1,4 +1,4 @@
-"""The inbox from the dropped file to the store: what is merged, what is put aside, what is remembered."""
+"""The inbox from the dropped file to the labels: what is merged, what is put aside, what is remembered."""
 
 from __future__ import annotations
 

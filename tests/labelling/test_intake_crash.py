@@ -114,7 +114,7 @@ def outcome(folder: Path) -> dict[str, object]:
     data, inbox = folder / "data", folder / "inbox"
     history = pd.read_csv(data / "label_history.csv", dtype=str)[["file", "rows", "accepted", "rejected"]]
     return {
-        "store": (data / "mood_labels.csv").read_text().splitlines(),
+        "labels": (data / "mood_labels.csv").read_text().splitlines(),
         "history": history.to_numpy().tolist(),
         "rejected": pd.read_csv(inbox / "rejected/a.csv", dtype=str)["track_id"].tolist(),
         "waiting": names_in(inbox / "labels"),
@@ -130,7 +130,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 EXPECTED = {
-    "store": [HEADER, *GOOD],
+    "labels": [HEADER, *GOOD],
     "history": [["a.csv", "35", "30", "5"], ["b.csv", "0", "0", "0"]],
     "rejected": [row.split(",")[0] for row in BAD],
     "waiting": [],

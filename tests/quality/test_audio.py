@@ -48,12 +48,12 @@ def sound_tracks():
 
 
 def with_fault(**cells):
-    """Return sound tracks of which the fourth rock track has other values in some cells."""
+    """Return valid tracks of which the fourth rock track has other values in some cells."""
     tracks = sound_tracks()
     for column, value in cells.items():
         tracks[column] = [
-            value if track_id == FAULTY else sound
-            for track_id, sound in zip(tracks["track_id"], tracks[column], strict=True)
+            value if track_id == FAULTY else valid
+            for track_id, valid in zip(tracks["track_id"], tracks[column], strict=True)
         ]
     return tracks
 

@@ -1,4 +1,4 @@
-"""The checks of new labels: which rows may join the store, and what is odd about a batch."""
+"""The checks of new labels: which rows may be merged, and what is odd about a batch."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ COLUMNS = ["track_id", "mood", "annotator", "labelled_at", "confidence"]
 
 
 def table_of(*rows: tuple[str, ...]) -> pd.DataFrame:
-    """Return rows (track, mood, annotator, time, confidence); what is left out is sound."""
-    sound = ("blues.00000", "Other", "ann", TIME, "")
-    return pd.DataFrame([row + sound[len(row) :] for row in rows], columns=COLUMNS, dtype="str")
+    """Return rows (track, mood, annotator, time, confidence); what is left out is valid."""
+    valid = ("blues.00000", "Other", "ann", TIME, "")
+    return pd.DataFrame([row + valid[len(row) :] for row in rows], columns=COLUMNS, dtype="str")
 
 
-def store_of(*rows: tuple[str, ...]) -> pd.DataFrame:
+def labels_of(*rows: tuple[str, ...]) -> pd.DataFrame:
     table = table_of(*rows).drop(columns="confidence")
     return table.assign(line=range(2, len(table) + 2))
 
 
-def check(rows: pd.DataFrame, *, store=None, dropped=(), docs=None, page="", **changes) -> checks.Verdict:
+def check(rows: pd.DataFrame, *, labels=None, dropped=(), docs=None, page="", **changes) -> checks.Verdict:
     settings = params.read(ROOT / "params.yaml").intake.model_copy(update=changes)
     return checks.check_batch(
         rows,
         [f"line {number}" for number in range(2, len(rows) + 2)],
-        store=store_of() if store is None else store,
+        labels=labels_of() if labels is None else labels,
         known_tracks=TRACKS,
         now=NOW,
         settings=settings,
@@ -100,9 +100,9 @@ def test_a_column_without_any_value_is_no_error(column: str) -> None:
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_the_stores_annotators_are_known_by_any_spelling(form: str) -> None:
-    store = store_of(("blues.00000", "Other", unicodedata.normalize(form, "José  B")))
+    labels = labels_of(("blues.00000", "Other", unicodedata.normalize(form, "José  B")))
     assert [
-        one.check for one in check(table_of(("blues.00000", "Other", "José B")), store=store).findings
+        one.check for one in check(table_of(("blues.00000", "Other", "José B")), labels=labels).findings
     ] == ["duplicate"]
 
 
@@ -135,14 +135,16 @@ def test_the_first_of_equal_rows_is_good() -> None:
 
 
 def test_a_row_that_the_store_has() -> None:
-    verdict = check(table_of(("blues.00000",)), store=store_of(("blues.00001",), ("blues.00000", "OTHER")))
+    verdict = check(table_of(("blues.00000",)), labels=labels_of(("blues.00001",), ("blues.00000", "OTHER")))
     rows = (("line 2", "blues.00000, ann, Other in line 3 of mood_labels.csv"),)
     assert summary(verdict) == [("duplicate", "critical", rows)]
 
 
 def test_another_answer_of_the_same_annotator() -> None:
-    store = store_of(("blues.00000", "CalmButWarm"))
-    verdict = check(table_of(("blues.00000",), ("blues.00001",), ("blues.00001", "CalmButEpic")), store=store)
+    labels = labels_of(("blues.00000", "CalmButWarm"))
+    verdict = check(
+        table_of(("blues.00000",), ("blues.00001",), ("blues.00001", "CalmButEpic")), labels=labels
+    )
     rows = (
         ("line 2", "blues.00000, ann, Other, CalmButWarm in line 2 of mood_labels.csv"),
         ("line 4", "blues.00001, ann, CalmButEpic, Other in line 3"),
@@ -156,12 +158,12 @@ def test_a_rejected_row_does_not_hide_its_correction() -> None:
 
 
 def test_an_annotator_who_always_answers_the_same() -> None:
-    store = store_of(*[(track, "Other", "bob") for track in TRACKS[:8]])
+    labels = labels_of(*[(track, "Other", "bob") for track in TRACKS[:8]])
     rows = [(TRACKS[8], "Other", "bob"), (TRACKS[9], "other", "bob"), (TRACKS[9], "CalmButWarm", "ann")]
     assert "same_answer" not in [
-        finding.check for finding in check(table_of(rows[0], rows[2]), store=store).findings
+        finding.check for finding in check(table_of(rows[0], rows[2]), labels=labels).findings
     ]
-    found = [one for one in check(table_of(*rows), store=store).findings if one.check == "same_answer"]
+    found = [one for one in check(table_of(*rows), labels=labels).findings if one.check == "same_answer"]
     assert [(one.severity, one.rows) for one in found] == [
         ("warning", (("annotator bob", "10 answers, all Other"),))
     ]
@@ -177,8 +179,8 @@ def moods_in_turn(n: int, annotator: str, moods: tuple[str, ...] = MOODS):
 
 
 def test_a_shift_of_the_moods() -> None:
-    store = store_of(*moods_in_turn(60, "ann"))
-    verdict = check(table_of(*moods_in_turn(40, "bob", MOODS[:2])), store=store)
+    labels = labels_of(*moods_in_turn(60, "ann"))
+    verdict = check(table_of(*moods_in_turn(40, "bob", MOODS[:2])), labels=labels)
     ((name, severity, ((row, value),)),) = summary(verdict)
     assert (name, severity, row, verdict.reasons) == ("class_shift", "warning", "the batch", {})
     assert value.startswith("0.80 (chi-square p ")
@@ -195,8 +197,8 @@ def test_a_shift_of_the_moods() -> None:
     ],
 )
 def test_no_shift(n, moods, changes) -> None:
-    store = store_of(*moods_in_turn(60, "ann"))
-    assert check(table_of(*moods_in_turn(n, "bob", moods)), store=store, **changes).findings == ()
+    labels = labels_of(*moods_in_turn(60, "ann"))
+    assert check(table_of(*moods_in_turn(n, "bob", moods)), labels=labels, **changes).findings == ()
 
 
 def test_columns_that_are_not_kept_are_said() -> None:

@@ -194,7 +194,7 @@ def test_verify_finds_each_kind(tmp_path: Path, index: pd.DataFrame) -> None:
     (tmp_path / "rock/rock.00000.au").unlink()
     (tmp_path / "rock/rock.00100.au").write_bytes(b"unknown")
     assert gtzan.verify(tmp_path, index) == gtzan.Verification(
-        sound=("jazz.00000", "rock.00001"),
+        valid=("jazz.00000", "rock.00001"),
         corrupt=("jazz.00001",),
         missing=("rock.00000",),
         extra=("rock/rock.00100.au",),
@@ -205,7 +205,7 @@ def test_verify_finds_each_kind(tmp_path: Path, index: pd.DataFrame) -> None:
 def test_summary_counts_and_names(tmp_path: Path, index: pd.DataFrame) -> None:
     write_tracks(tmp_path, jazz_00001=b"not the same")
     said = gtzan.summary(gtzan.verify(tmp_path, index))
-    assert "4 of 4 tracks taken in, 3 of them sound" in said
+    assert "4 of 4 tracks taken in, 3 of them valid" in said
     assert "all the same): 1: jazz.00001" in said
 
 
@@ -303,7 +303,7 @@ def test_nothing_sound_is_refused_and_changes_nothing(tmp_path: Path, repository
     (source / "jazz").mkdir(parents=True)
     (source / "jazz" / "jazz.00000.wav").write_bytes(b"x")
     (source / "jazz" / "jazz.00001.au").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"no sound one; corrupt 1: jazz\.00001; other files 1") as raised:
+    with pytest.raises(DataError, match=r"no valid one; corrupt 1: jazz\.00001; other files 1") as raised:
         gtzan.ingest(source, data=repository / "data")
     assert "pipeline.sources.folder" in str(raised.value)
     assert not (repository / "data").exists()

@@ -150,7 +150,7 @@ def test_annotators_err_towards_neighbours_and_as_often_as_stated():
     circle = sample.MOOD_CIRCLE
     assert sorted(circle) == sorted(MOODS)
     for annotator, reliability in sample.ANNOTATORS.items():
-        heard = [canonical_mood(sample.hear(annotator, "Other", rng)) for _ in range(2000)]
+        heard = [canonical_mood(sample.annotate(annotator, "Other", rng)) for _ in range(2000)]
         place = circle.index("Other")
         assert set(heard) == {circle[place - 1], "Other", circle[place + 1]}
         assert heard.count("Other") / len(heard) == pytest.approx(reliability, abs=0.03)

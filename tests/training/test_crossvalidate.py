@@ -26,12 +26,12 @@ def tracks() -> pd.DataFrame:
 
 
 def test_every_track_is_tested_once_and_no_artist_is_on_two_sides(tracks: pd.DataFrame) -> None:
-    plan = crossvalidate.turns(tracks[["track_id", "label"]], tracks, "artist", 4, seed=0)
-    tested = [track for turn in plan for track in turn.loc[turn["part"] == "test", "track_id"]]
+    plan = crossvalidate.split_folds(tracks[["track_id", "label"]], tracks, "artist", 4, seed=0)
+    tested = [track for fold in plan for track in fold.loc[fold["part"] == "test", "track_id"]]
     assert sorted(tested) == sorted(tracks["track_id"])
-    for turn in plan:
-        assert set(turn["part"]) == {"train", "valid", "test"}
-        sides = turn.assign(artist=tracks["artist"].to_numpy()).groupby("artist")["part"].nunique()
+    for fold in plan:
+        assert set(fold["part"]) == {"train", "valid", "test"}
+        sides = fold.assign(artist=tracks["artist"].to_numpy()).groupby("artist")["part"].nunique()
         assert (sides == 1).all()
 
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_cross_validated_is_refused(
     tracks: pd.DataFrame, protocol: str, n_folds: int, named: str
 ) -> None:
     with pytest.raises(ParamsError, match=named):
-        crossvalidate.turns(tracks[["track_id", "label"]], tracks, protocol, n_folds, seed=0)
+        crossvalidate.split_folds(tracks[["track_id", "label"]], tracks, protocol, n_folds, seed=0)
 
 
 def test_summary_is_mean_and_sample_standard_deviation() -> None:
