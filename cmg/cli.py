@@ -174,7 +174,7 @@ def _print_json(value: Any) -> None:
 
 
 def _escaped(line: str) -> str:
-    return "".join(json.dumps(one)[1:-1] if is_unseen(one) else one for one in line)
+    return "".join(json.dumps(letter)[1:-1] if is_unseen(letter) else letter for letter in line)
 
 
 def _print_intake(intake: Intake, *, verb: str) -> None:

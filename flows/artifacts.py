@@ -88,7 +88,7 @@ def champions(settings: params.Params) -> dict[str, dict[str, Any] | None]:
 
 def standing(settings: params.Params) -> dict[str, str]:
     """Return, by task, who serves where there was nothing to decide."""
-    return {task: _stands(one) for task, one in champions(settings).items()}
+    return {task: _stands(champion) for task, champion in champions(settings).items()}
 
 
 def _stands(champion: dict[str, Any] | None) -> str:
@@ -123,7 +123,7 @@ def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
     create_markdown_artifact(
         metrics_table(settings, before), key="metrics", description="Scores of every model"
     )
-    evaluated = sorted(_pair(name) for name, one in outcomes.items() if _is_new_score(name, one))
+    evaluated = sorted(_pair(name) for name, outcome in outcomes.items() if _is_new_score(name, outcome))
     runs = {f"{task}, {name}": _run_of(task, name) for task, name in evaluated}
     _publish_links({shown: links.run(*run) for shown, run in runs.items() if run})
     for (task, name), run in zip(evaluated, runs.values(), strict=True):

@@ -54,7 +54,9 @@ def read(root: Path) -> list[Stage]:
         raise failure("graph", done.returncode, (done.stdout + done.stderr).splitlines())
     if done.stderr:  # what was mended, or that a killed process held a file
         print(done.stderr.strip())
-    return [Stage(one["name"], tuple(one["after"]), one["changed"]) for one in json.loads(done.stdout)]
+    return [
+        Stage(stage["name"], tuple(stage["after"]), stage["changed"]) for stage in json.loads(done.stdout)
+    ]
 
 
 def main() -> None:

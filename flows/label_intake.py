@@ -70,12 +70,18 @@ def take() -> list[Intake]:
     """Take every file of the inbox; one that a kill has cut short is finished first."""
     taken = inbox.run(settings=params.read().intake)
     log = get_run_logger()
-    for one in taken:
-        log.info("%s: %d rows, %d accepted, %d rejected", one.file, one.rows, one.accepted, one.rejected)
-        for finding in one.findings:
-            log.warning("%s: %s", one.file, finding.message())
-        if one.fault:
-            log.warning("%s: rejected whole: %s", one.file, visible(one.fault))
+    for intake in taken:
+        log.info(
+            "%s: %d rows, %d accepted, %d rejected",
+            intake.file,
+            intake.rows,
+            intake.accepted,
+            intake.rejected,
+        )
+        for finding in intake.findings:
+            log.warning("%s: %s", intake.file, finding.message())
+        if intake.fault:
+            log.warning("%s: rejected whole: %s", intake.file, visible(intake.fault))
     return taken
 
 

@@ -24,7 +24,7 @@ def inline(text: object) -> str:
     'a&#124;b &#33;&#91;x&#93;&#40;http&#58;//y&#41;'
     """
     line = " ".join(visible(str(text)).split())
-    return _ACTIVE.sub(lambda found: "".join(f"&#{ord(one)};" for one in found[0]), line)
+    return _ACTIVE.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), line)
 
 
 def code_block(text: str) -> str:

@@ -24,10 +24,10 @@ def retry_seconds() -> list[float]:
     """
     text = os.environ.get("CMG_RETRY_SECONDS", "30,120")
     try:
-        seconds = [float(one) for one in text.split(",")]
+        seconds = [float(delay) for delay in text.split(",")]
     except ValueError:
         seconds = [-1.0]
-    if not all(0 <= one < math.inf for one in seconds):
+    if not all(0 <= delay < math.inf for delay in seconds):
         raise CmgError(f"expected CMG_RETRY_SECONDS to be seconds with commas: 30,120; received {text!r}.")
     return seconds
 

@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _require_room(path: Path, error: OSError) -> None:
     """Raise `DiskFullError` if a full disk, or a full quota, was why ``path`` was not written."""
-    folder = next(one for one in path.absolute().parents if one.exists())
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     # NumPy and h5py do not pass the system's error number on.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and free < _FULL_BYTES):

@@ -30,7 +30,7 @@ def has_heap(text: str) -> bool:
     """Tell whether there are more than thirty accents in a row on one letter."""
     if len(text) <= _MOST_MARKS or text.isascii():
         return False
-    runs = groupby(text, key=lambda one: unicodedata.combining(one) > 0)
+    runs = groupby(text, key=lambda letter: unicodedata.combining(letter) > 0)
     return any(is_mark and sum(1 for _ in run) > _MOST_MARKS for is_mark, run in runs)
 
 

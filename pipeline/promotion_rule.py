@@ -166,9 +166,9 @@ def without_comparison(
     if champion and is_same_model(candidate, champion) and int(candidate.number) < int(champion.number):
         return Decision(False, f"version {champion.number} has the same weights and later code")
     known = [champion, *history] if champion else list(history)
-    if candidate.synthetic and not all(one.synthetic for one in known):
+    if candidate.synthetic and not all(version.synthetic for version in known):
         return Decision(False, "a model of synthetic data never replaces one of real data", confirm=True)
-    before = next((one for one in known if one.synthetic == candidate.synthetic), None)
+    before = next((version for version in known if version.synthetic == candidate.synthetic), None)
     lost = sorted(before.classes - candidate.classes) if before else []
     if before and lost:
         return Decision(
@@ -219,15 +219,15 @@ def rivals(
         if champion.classes == candidate.classes:
             return [champion]
         chosen = [champion]
-    before = [one for one in history if one.synthetic == candidate.synthetic]
+    before = [version for version in history if version.synthetic == candidate.synthetic]
     if not chosen and before and before[0].number == candidate.number:
         return []  # the latest one itself, whose alias is gone
     taken = {candidate.number, champion.number if champion else ""}
-    before = [one for one in before if one.number not in taken]
-    comparable = [one for one in before if n_common(one) >= min_tracks]
+    before = [version for version in before if version.number not in taken]
+    comparable = [version for version in before if n_common(version) >= min_tracks]
     if before and not comparable and not chosen:
         return _too_few(before[0], n_common(before[0]), min_tracks)
-    same = [one for one in comparable if one.classes == candidate.classes]
+    same = [version for version in comparable if version.classes == candidate.classes]
     return chosen + (same[:1] or ([] if chosen else comparable[:1]))
 
 
@@ -260,9 +260,9 @@ def decide(
     terms
         Margin, tracks and confidence.
     """
-    for one in comparisons:
-        if not _is_better(candidate, one, terms.margin):
-            return Decision(False, _in_words(candidate, one, terms.margin))
+    for comparison in comparisons:
+        if not _is_better(candidate, comparison, terms.margin):
+            return Decision(False, _in_words(candidate, comparison, terms.margin))
     above = f"; {in_words(floor, terms.floor_confidence)}" if floor else ""
     if floor and not is_above(floor, terms.floor_confidence):
         return Decision(False, f"{in_words(floor, terms.floor_confidence)}; {CONFIRM}", confirm=True)

@@ -138,8 +138,8 @@ def _uses_of(use: Use) -> tuple[list[Use], set[str], set[str]]:
     imported = list(module.imported)
     for node in _nodes(use):
         parts = list(ast.walk(node))
-        imports = [one for one in parts if isinstance(one, ast.Import | ast.ImportFrom)]
-        imported += [name for one in imports for name in _imported(one, module)]
+        imports = [part for part in parts if isinstance(part, ast.Import | ast.ImportFrom)]
+        imported += [name for statement in imports for name in _imported(statement, module)]
         for dotted in _dotted_names(parts, module):
             found = _resolve(dotted)
             uses += [found] if found else []
@@ -175,8 +175,8 @@ def _module(name: str) -> _Module | None:
             module.imports |= _bindings(node, module)
             module.imported += _imported(node, module)
         elif names := _names_bound(node):
-            for one in names:
-                module.definitions.setdefault(one, []).append(node)
+            for name in names:
+                module.definitions.setdefault(name, []).append(node)
         elif not (_is_string(node) or "TYPE_CHECKING" in ast.dump(getattr(node, "test", node))):
             module.others.append(node)
     return module
@@ -187,8 +187,8 @@ def _names_bound(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     targets = getattr(node, "targets", [getattr(node, "target", None)]) if hasattr(node, "value") else []
-    parts = [one for target in targets if target for one in ast.walk(target)]
-    return [one.id for one in parts if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+    parts = [part for target in targets if target for part in ast.walk(target)]
+    return [part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
 
 
 def _bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, str]:
@@ -325,10 +325,12 @@ def _shape(value: Any) -> Any:
     Not `ast.dump`: its text differs between versions of Python, which would run everything anew on another.
     """
     if isinstance(value, list):
-        return [_shape(one) for one in value if not _is_string(one)]
+        return [_shape(item) for item in value if not _is_string(item)]
     if not isinstance(value, ast.AST):
         return value
-    fields = [(name, _shape(one)) for name, one in ast.iter_fields(value) if one is not None and one != []]
+    fields = [
+        (name, _shape(child)) for name, child in ast.iter_fields(value) if child is not None and child != []
+    ]
     return [type(value).__name__, *fields]
 
 

@@ -56,9 +56,9 @@ class Inputs:
         pairs += [(self.code.get(kind, {}), other.code.get(kind, {})) for kind in self.code | other.code]
         return [
             name
-            for one, two in pairs
-            for name in sorted(one.keys() | two.keys())
-            if one.get(name) != two.get(name)
+            for own, others in pairs
+            for name in sorted(own.keys() | others.keys())
+            if own.get(name) != others.get(name)
         ]
 
 
@@ -120,7 +120,9 @@ def inputs_of(entry: dict[str, Any], address: str) -> Inputs:
     values = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8")) if keys else {}
     stage = address.partition("@")[0]
     return Inputs(
-        files={path: _state(path) for one in entry.get("deps", ()) for path in _files_below(one)},
+        files={
+            path: _state(path) for dependency in entry.get("deps", ()) for path in _files_below(dependency)
+        },
         params={key: _value(values, key) for key in keys},
         code=source_code.code_of(stage)[stage] if stage in source_code.STAGES else {},
     )

@@ -35,7 +35,7 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(ascii(one)[1:-1] if is_unseen(one) and one != "\n" else one for one in text)
+    return "".join(ascii(letter)[1:-1] if is_unseen(letter) and letter != "\n" else letter for letter in text)
 
 
 def is_unseen(letter: str) -> bool:

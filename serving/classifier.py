@@ -47,8 +47,8 @@ class Classifier(PythonModel):
         each = self._answers(model_input["audio"].tolist())
         classes = self.network.classes
         if not (params or {}).get("per_slice", False):
-            return pd.DataFrame([one.mean(axis=0) for one in each], columns=classes)
-        where = [(row, number) for row, one in enumerate(each) for number in range(len(one))]
+            return pd.DataFrame([slices.mean(axis=0) for slices in each], columns=classes)
+        where = [(row, number) for row, slices in enumerate(each) for number in range(len(slices))]
         none = np.empty((0, len(classes)), np.float32)  # for a table without rows
         table = pd.DataFrame(np.concatenate([none, *each]), columns=classes)
         table.insert(0, "row", [row for row, _ in where])

@@ -48,7 +48,7 @@ def build(uri: str) -> Guard:
 def main() -> None:
     """Serve the model named on the command line until stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving.scoring", description=main.__doc__)
-    parser.add_argument("model", help="models:/genre-classifier@champion, for one")
+    parser.add_argument("model", help="for example models:/genre-classifier@champion")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default %(default)s")
     parser.add_argument("--port", type=int, default=_PORT, help="default %(default)s")
     args = parser.parse_args()

@@ -22,7 +22,7 @@ class Normaliser:
         ``"l2"``: each mel band divided by its L2 norm over time, as the project report does.
         ``"standard"``: each mel band less ``mean``, divided by ``std``.
     mean, std
-        In dB, a value a band, of the training part; empty for ``"l2"``.
+        In dB, one value per band, of the training part; empty for ``"l2"``.
     """
 
     kind: Kind

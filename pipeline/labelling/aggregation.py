@@ -72,7 +72,7 @@ def _soft(
 
 
 def shares(annotations: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Return each class's share of a track's weights, 0 to 1: a row a track, a column a class."""
+    """Return each class's share of a track's weights, 0 to 1: one row per track, one column per class."""
     table = annotations.pivot_table(
         index="track_id", columns="label", values="weight", aggfunc="sum", fill_value=0.0, observed=True
     ).reindex(columns=list(classes), fill_value=0.0)
@@ -101,7 +101,7 @@ def dawid_skene(annotations: pd.DataFrame, classes: tuple[str, ...]) -> tuple[pd
     Returns
     -------
     posterior : pd.DataFrame
-        Probability that a class is the track's true one: a row a track, a column a class; rows sum to 1.
+        Probability of each class, 0 to 1: one row per track, one column per class; rows sum to 1.
     reliability : pd.Series
         By annotator, in order of name: the probability, 0 to 1, that a label of theirs is the true one.
         It is the shared figure for annotators with fewer than ten labels.
@@ -122,7 +122,7 @@ def dawid_skene(annotations: pd.DataFrame, classes: tuple[str, ...]) -> tuple[pd
 
 
 def _workers(annotator: pd.Series) -> pd.Series:
-    """Return who shares a confusion matrix: a number an annotator, one name for the occasional ones."""
+    """Return who shares a confusion matrix: one number per annotator, one name for the occasional ones."""
     number = pd.Series(annotator.factorize(sort=True)[0].astype(str), index=annotator.index)
     return number.where(annotator.map(annotator.value_counts()) >= FEWEST_LABELS, _OCCASIONAL)
 
@@ -133,7 +133,7 @@ def _reliability(errors: pd.DataFrame, priors: pd.Series) -> pd.Series:
     Parameters
     ----------
     errors
-        Index (worker, label), a column a true class: the probability that the worker says the label.
+        Index (worker, label), one column per true class: the probability that the worker gives the label.
     priors
         Probability of each true class.
     """

@@ -169,7 +169,7 @@ def _against_others(known: pd.DataFrame) -> pd.DataFrame:
     pd.DataFrame
         ``annotator``, ``said``, ``others`` (the others' most frequent mood, of equals the taxonomy's
         first) and ``agrees``: 0 or 1, and 1/k where ``said`` is one of k that the others chose equally
-        often. A row a label that has others to compare with.
+        often. One row per label that has others to compare with.
     """
     shared = _shared(known)
     mood = pd.Index(MOODS).get_indexer(shared["label"])

@@ -291,7 +291,7 @@ def publish(audit: Audit) -> None:
     write_json(FOLDER / f"{audit.task}.json", audit.as_dict() | {"notes": audit.notes()})
     audits = [read_json(FOLDER / f"{task}.json") for task in TASKS if (FOLDER / f"{task}.json").exists()]
     write_text(PAGE, render(audits))
-    remove_other_clips(FOLDER, {row["track_id"] for one in audits for row in one["rows"]})
+    remove_other_clips(FOLDER, {row["track_id"] for audit in audits for row in audit["rows"]})
 
 
 def render(audits: list[dict[str, Any]]) -> str:

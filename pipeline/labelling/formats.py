@@ -199,7 +199,7 @@ def _check_values(n_values: int, *, name: str, limits: Limits) -> None:
 def _delimiter(content: bytes) -> str:
     """Return the separator that the first line with text uses most; a comma if none."""
     header = _FIRST_LINE.search(content)
-    return max(",;\t", key=lambda one: header[0].count(one.encode()) if header else 0)
+    return max(",;\t", key=lambda delimiter: header[0].count(delimiter.encode()) if header else 0)
 
 
 def _column_name(cell: object) -> str:
@@ -324,7 +324,7 @@ def _unpacked(cell: str) -> str:
     except (ValueError, RecursionError):
         return cell
     results = found if isinstance(found, list) else [found]
-    return _joined([value for one in results for value in _values(one)]) or cell
+    return _joined([value for result in results for value in _values(result)]) or cell
 
 
 def _mood_column(table: pd.DataFrame) -> str | None:

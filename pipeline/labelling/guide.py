@@ -59,7 +59,7 @@ class Guide:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {"path": self.path.as_posix(), "moods": [asdict(one) for one in self.moods]}
+        return {"path": self.path.as_posix(), "moods": [asdict(mood) for mood in self.moods]}
 
 
 def in_words(name: str) -> str:

@@ -582,9 +582,9 @@ def _as_in_library(track_ids: pd.Series, known_tracks: frozenset[str]) -> pd.Ser
     others = set(track_ids) - known_tracks
     if not others:
         return track_ids
-    composed = {identity.normalised("NFC", one): one for one in known_tracks}
+    composed = {identity.normalised("NFC", track_id): track_id for track_id in known_tracks}
     times = Counter(map(identity.spelling, known_tracks))
-    bare = {name: one for one in known_tracks if times[name := identity.spelling(one)] == 1}
+    bare = {name: track_id for track_id in known_tracks if times[name := identity.spelling(track_id)] == 1}
     spelled = {
         name: composed.get(identity.normalised("NFC", name)) or bare.get(identity.spelling(name), name)
         for name in others

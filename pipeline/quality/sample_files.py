@@ -23,4 +23,4 @@ def is_sample(sha256: Sequence[str]) -> bool:
 
     A copy that was encoded anew, or made with another ``--seed``, is not recognised.
     """
-    return bool(sha256) and sum(one in hashes() for one in sha256) >= _SHARE * len(sha256)
+    return bool(sha256) and sum(digest in hashes() for digest in sha256) >= _SHARE * len(sha256)

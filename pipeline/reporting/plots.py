@@ -52,7 +52,7 @@ def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) ->
     Parameters
     ----------
     counts
-        int (n_classes, n_classes): a row a true class, a column a predicted one.
+        int (n_classes, n_classes): one row per true class, one column per predicted class.
     classes, title, path
         Names, heading, and where to write.
     """
@@ -100,8 +100,8 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title
     confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)
-    for one in np.unique(number):
-        inside = number == one
+    for bin_number in np.unique(number):
+        inside = number == bin_number
         area = 20 + 400 * inside.mean()
         axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=_COLOURS["valid"])
     axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1), ylim=(-0.03, 1.03))

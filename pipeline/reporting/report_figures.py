@@ -45,7 +45,7 @@ class Point:
 
 
 def comparison(points: dict[str, list[Point]], chance: dict[str, float]) -> bytes:
-    """Draw every accuracy with its interval, a panel a task.
+    """Draw every accuracy with its interval, one panel per task.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def spectrogram(clip: np.ndarray, hop_length: int) -> bytes:
         vmax=0,
         extent=(0, frames * hop_length / SAMPLE_RATE, -0.5, n_mels - 0.5),
     )
-    axes.set_yticks(mel_bands(_FREQUENCIES, n_mels), [f"{one / 1000:g}" for one in _FREQUENCIES])
+    axes.set_yticks(mel_bands(_FREQUENCIES, n_mels), [f"{hertz / 1000:g}" for hertz in _FREQUENCIES])
     axes.set(xlabel="s", ylabel="kHz")
     figure.colorbar(image, label="dB", ticks=[-80, -40, 0], aspect=30)
     return _png(figure)

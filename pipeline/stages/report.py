@@ -257,7 +257,7 @@ def context(settings: params.Params) -> Row:
         },
         "tasks": tasks,
         "comparison": comparison(tasks),
-        "reported": [one for one in REPORTED if one["task"] in settings.tasks],
+        "reported": [row for row in REPORTED if row["task"] in settings.tasks],
         "notes": notes(dataset["name"], list(PROTOCOLS)),
         "leaky_protocols": LEAKY,
         "rows_shown": ROWS_SHOWN,

@@ -30,7 +30,7 @@ HISTORY_COLUMNS: Final = (
 
 
 def read_history(data: Path) -> pd.DataFrame:
-    """Read ``label_history.csv`` of a data folder: a row an intake, as text; no rows where there is no file.
+    """Read ``label_history.csv`` of a data folder: one row per intake, as text; no rows without a file.
 
     A history of before there were faults in it has blank ones.
 

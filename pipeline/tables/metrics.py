@@ -35,5 +35,5 @@ def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
         for level in ("slice", "track"):
             for name, value in metrics[part][level].items():
                 ends = {f"{name}_low": value[0], f"{name}_high": value[1]} if isinstance(value, list) else {}
-                out |= {f"{part}.{level}.{key}": one for key, one in (ends or {name: value}).items()}
+                out |= {f"{part}.{level}.{key}": number for key, number in (ends or {name: value}).items()}
     return out

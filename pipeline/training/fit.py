@@ -98,7 +98,7 @@ def fit(
     log
         Send every epoch's metrics to the MLflow run that is open.
     verbose
-        Keras' own: 0 is silent, 1 a progress bar, 2 a line an epoch.
+        Keras' own: 0 is silent, 1 a progress bar, 2 one line per epoch.
 
     Raises
     ------

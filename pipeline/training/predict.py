@@ -90,7 +90,7 @@ def score(predicted: Predicted, settings: params.EvaluateParams, *, seed: int) -
 
 
 def prediction_table(parts: dict[str, Predicted], classes: list[str]) -> pd.DataFrame:
-    """Return one row a track and part."""
+    """Return one row per track and part."""
     tables = []
     for part, predicted in parts.items():
         rows = pd.DataFrame({"track_id": predicted.tracks, "part": part})
