@@ -240,7 +240,7 @@ def fail(wrong: list[str]) -> NoReturn:
     """Exit with 1, which tells a bar that is missed from a command that cannot be done (2)."""
     print(
         "error: expected every planted fault found, no valid row rejected and merged labels equal to the "
-        f"clean set, received {'; '.join(wrong)}. Mend the intake's checks, then run this again.",
+        f"clean set, received {'; '.join(wrong)}. Correct the intake's checks, then run this again.",
         file=sys.stderr,
     )
     raise SystemExit(1)
@@ -254,7 +254,7 @@ def print_tally(tally: Tally, *, n_rows: int, seconds: float) -> None:
     for kind, number in tally.planted.items():
         print(f"  {kind:16} {tally.found[kind]:3} of {number} found")
     print(f"missed {len(tally.missed)}, good rows rejected {len(tally.wrongly_rejected)}")
-    print(f"misspelled {tally.misspelled}, mended {tally.mended}")
+    print(f"misspelled {tally.misspelled}, corrected {tally.mended}")
     print("\n".join([*tally.missed, *tally.wrongly_rejected]))
 
 

@@ -48,12 +48,12 @@ BARS: Final = {  # what is expected, and what to do otherwise
     "aggregation": (
         "Dawid–Skene above the majority where reliability differs, soft labels that sum to 1, and share to "
         "keep the annotations' disagreement",
-        "Mend pipeline/labelling/aggregation.py, then run this again.",
+        "Correct pipeline/labelling/aggregation.py, then run this again.",
     ),
     "audit": (
         f"precision >= {LEAST_LIFT} x chance",
         "Look whether lenet5 beats the most frequent class here (`cmg labels audit` says so); "
-        "if it does, mend pipeline/labelling/audit.py.",
+        "if it does, correct pipeline/labelling/audit.py.",
     ),
 }
 

@@ -95,7 +95,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the labels most likely wrong, and write a page on which each can be heard."""
+    """List the labels most likely wrong, and write a page with a player for each."""
     from pipeline.labelling import audit
 
     with _quiet(as_json):
@@ -117,7 +117,7 @@ def next_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the tracks whose label would help most, in a CSV to be filled in and on a page to hear them."""
+    """List the tracks whose label would help most, in a CSV to be filled in and on a page with players."""
     from pipeline.labelling import next_tracks
 
     out = out or next_tracks.FILE
@@ -200,9 +200,9 @@ def _print_intake(intake: Intake, *, verb: str) -> None:
 def _print_sums(intake: Intake, *, verb: str) -> None:
     """Print an intake's counts, and where the file and what was rejected lie."""
     print(
-        f"{intake.file}: {intake.rows} rows, {intake.accepted} {verb} accepted ({intake.mended} in a mended "
-        f"spelling), {intake.rejected} rejected; {intake.new_tracks} tracks have their first label; "
-        f"alpha {_number(intake.alpha)}"
+        f"{intake.file}: {intake.rows} rows, {intake.accepted} {verb} accepted "
+        f"({intake.mended} in a corrected spelling), {intake.rejected} rejected; "
+        f"{intake.new_tracks} tracks have their first label; alpha {_number(intake.alpha)}"
     )
     for what, where in (("file", intake.moved_to), ("rejected", intake.rejected_to)):
         if where:

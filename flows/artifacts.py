@@ -87,7 +87,7 @@ def champions(settings: params.Params) -> dict[str, dict[str, Any] | None]:
 
 
 def standing(settings: params.Params) -> dict[str, str]:
-    """Return, by task, who serves where there was nothing to decide."""
+    """Return, by task, which version is champion where nothing was decided."""
     return {task: _stands(champion) for task, champion in champions(settings).items()}
 
 

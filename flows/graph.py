@@ -52,7 +52,7 @@ def read(root: Path) -> list[Stage]:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise failure("graph", done.returncode, (done.stdout + done.stderr).splitlines())
-    if done.stderr:  # what was mended, or that a killed process held a file
+    if done.stderr:  # what was repaired, or that a killed process held a file
         print(done.stderr.strip())
     return [
         Stage(stage["name"], tuple(stage["after"]), stage["changed"]) for stage in json.loads(done.stdout)

@@ -192,7 +192,7 @@ def _table(taken: list[Intake]) -> str:
         for intake in taken
     )
     head = (
-        "| file | rows | accepted | rejected | spelling mended | new tracks | alpha afterwards | checks |\n"
+        "| file | rows | accepted | rejected | corrected | new tracks | alpha afterwards | checks |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
     )
     return f"{head}{rows}\n{''.join(_rejections(intake) for intake in taken)}"

@@ -1,4 +1,4 @@
-"""The flow ``retrain``: every stage of ``dvc.yaml`` as a task, then who serves, and why.
+"""The flow ``retrain``: every stage of ``dvc.yaml`` as a task, then which version is champion, and why.
 
 ``python -m flows.retrain`` runs it once, here and now; the server at ``PREFECT_API_URL`` shows it.
 """

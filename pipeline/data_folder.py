@@ -64,7 +64,7 @@ def publish(write: Callable[[Path], _Result], *, data: Path = DATA) -> _Result:
         except OSError as error:
             raise DataError(
                 f"expected to write {data} and its staging folder beside it, received {error}. "
-                "Free disk space or mend the permissions, then run this again."
+                "Free disk space or correct the permissions, then run this again."
             ) from error
         finally:
             _recover(data)
@@ -79,8 +79,8 @@ def version(data: Path = DATA) -> str:
         If DVC refuses; its own words are in the message.
     """
     done = _python(data, "dvc", "add", data.name)
-    if done.returncode and (mended := _python(data, "pipeline.repair").stdout):
-        print(mended, end="")
+    if done.returncode and (repaired := _python(data, "pipeline.repair").stdout):
+        print(repaired, end="")
         done = _python(data, "dvc", "add", data.name)
     if done.returncode:
         raise DataError(
@@ -126,7 +126,7 @@ def _recover(data: Path) -> None:
 
 
 def _swap_in(data: Path) -> None:
-    """Put the staging folder in the place of ``data``; `_recover` mends a kill between any two lines."""
+    """Put the staging folder in the place of ``data``; `_recover` repairs a kill between any two lines."""
     if data.exists():
         data.rename(_old(data))
     _staging(data).rename(data)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear message, exit code 2 (75 if waiting mends it), no traceback."""
+"""Errors that a user can correct: one clear message, exit code 2 (75 if waiting helps), no traceback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class QualityError(DataError):
 
 
 class DiskFullError(CmgError):
-    """A disk has no room for a file; waiting does not mend it."""
+    """A disk has no room for a file; waiting does not help."""
 
 
 class UnavailableError(CmgError):
@@ -67,7 +67,7 @@ def run_main(main: Callable[[], None]) -> None:
             free = shutil.disk_usage(Path()).free / 1e6
             name = error.filename or "a file of this command"
             _exit(f"{name}: expected room on the disk, received a full one: {free:.0f} MB are free here.")
-        _exit(f"{error.filename or ''}: {error.strerror or error}. Mend the file or its permissions.")
+        _exit(f"{error.filename or ''}: {error.strerror or error}. Correct the file or its permissions.")
     except Exception:
         sys.excepthook = print_masked
         raise

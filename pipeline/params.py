@@ -135,7 +135,7 @@ class LabelsParams(Section):
 
 
 class IntakeParams(Section):
-    """Sane sizes and thresholds of new labels; see ``pipeline.quality.intake``."""
+    """Allowed sizes and thresholds of new labels; see ``pipeline.quality.intake``."""
 
     max_rows: Positive
     max_megabytes: Positive

@@ -22,7 +22,7 @@ _CONFLICT: Final = "<<<<<<< "
 
 
 def repair(root: Path = Path()) -> list[str]:
-    """Mend DVC's files; while another DVC command runs, leave them alone.
+    """Repair DVC's files; while another DVC command runs, leave them alone.
 
     A part of a ``dvc.lock`` or ``data.dvc`` is kept in DVC's temporary folder; a committed one, if there
     is one, takes its place. What came after that commit is not lost: DVC's run cache has the stages' outputs,
@@ -117,7 +117,7 @@ def _committed(path: Path) -> str:
 
 
 def main() -> None:
-    """Mend DVC's files in the working folder, and say so."""
+    """Repair DVC's files in the working folder, and say so."""
     for line in repair():
         print(line)
 

@@ -120,7 +120,9 @@ def test_aggregation_fails_when_the_majority_is_as_good(
     monkeypatch.setattr(labelling, "accuracy", lambda table, truth, method: 0.7)
     said = failure(capsys, labelling.main, "Dawid–Skene above the majority where reliability differs")
     assert "received reliability 0.2 to 0.9: dawid_skene 0.700, majority 0.700; reliability" in said
-    assert "three spammers: dawid_skene 0.700, majority 0.700. Mend pipeline/labelling/aggregation.py" in said
+    assert (
+        "three spammers: dawid_skene 0.700, majority 0.700. Correct pipeline/labelling/aggregation.py" in said
+    )
     assert "five of reliability 0.75" not in said, "equals have nothing to tell apart"
 
 

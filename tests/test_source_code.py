@@ -52,7 +52,7 @@ def before(copied: Path) -> dict[str, Code]:
 def edit(name: str, old: str, new: str) -> None:
     path = Path(name)
     text = path.read_text()
-    assert old in text, f"{name} no longer holds {old!r}: mend the test"
+    assert old in text, f"{name} no longer holds {old!r}: correct the test"
     path.write_text(text.replace(old, new, 1))
 
 

@@ -2,7 +2,7 @@
 
 ``python -m pipeline.labelling.audit --task mood --model lenet5 --top 20`` ranks the labels by their quality
 under the out-of-fold probabilities of `pipeline.training.crossvalidate` (``--run`` makes those first). The
-worst go to ``label_audit/<task>.csv`` and to ``label_audit/index.html``, where each can be heard, under a
+worst go to ``label_audit/<task>.csv`` and to ``label_audit/index.html``, with a player for each, under a
 word on how good the model is: doubts of one that guesses mean nothing. It is no DVC stage: it proposes,
 people decide.
 """

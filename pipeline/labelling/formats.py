@@ -1,7 +1,7 @@
 """What people drop into the inbox, read into one table: plain CSV, and Label Studio's CSV and JSON exports.
 
-Reading mends what carries no meaning (byte order mark, separators, blanks, ``2,0`` for ``2``) and keeps where
-each row stood. Whether a row is right is not decided here; a file that cannot be read row by row is a
+Reading normalises what carries no meaning (byte order mark, separators, blanks, ``2,0`` for ``2``) and keeps
+each row's position. Whether a row is valid is not decided here; a file that cannot be read row by row is a
 `FileFaultError`. A file is measured before it is parsed: parsing anything that passes takes a second or two.
 """
 
@@ -179,7 +179,7 @@ def _records(content: bytes, *, name: str, limits: Limits) -> tuple[list[str], l
 
 
 def _check_size(n_rows: int, *, name: str, limits: Limits) -> None:
-    """Raise `FileFaultError` on more rows than are sane, before any of them is left out."""
+    """Raise `FileFaultError` on more rows than allowed, before any of them is left out."""
     if n_rows > limits.max_rows:
         raise FileFaultError(
             f"{name}: expected at most {limits.max_rows} rows, received more. "

@@ -72,7 +72,7 @@ class Intake:
     rows, accepted, rejected
         Number of rows; all zero if the file could not be read, all rejected if a check rejects it whole.
     mended
-        Accepted rows whose mood was spelled otherwise.
+        Accepted rows whose spelling was normalised, as the history's column is called.
     annotators, new_tracks
         Of the accepted rows; a new track had no label before.
     alpha
@@ -472,7 +472,9 @@ def _unread(name: str, error: Exception, *, now: datetime) -> _Received:
     said = str(error)
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
-        said = f"expected a file that can be read, received {reason}. Mend its permissions, or take it away"
+        said = (
+            f"expected a file that can be read, received {reason}. Correct its permissions, or take it away"
+        )
     fault = f"{name}: {said}. {_STAYS}"
     return _Received(Intake(file=name, sha256="", received_at=merging.timestamp(now), fault=fault), now)
 
@@ -540,7 +542,7 @@ def _checked(
         found,
         accepted=len(good),
         rejected=len(bad),
-        mended=len(verdict.mended),
+        mended=len(verdict.normalised),
         annotators=good["annotator"].nunique(),
         new_tracks=len(set(good["track_id"]) - set(against.labels["track_id"])),
         alpha=merging.alpha(table),

@@ -2,7 +2,7 @@
 
 The score is uncertainty times diversity times typicality. ``python -m pipeline.labelling.next_tracks -n
 50`` writes ``label_next/tracks.csv``: facts on each track, and blank columns ``mood``, ``annotator`` and
-``labelled_at`` for the annotators to fill in; on ``label_next/index.html`` each track can be heard. Once
+``labelled_at`` for the annotators to fill in; on ``label_next/index.html`` each track has a player. Once
 all tracks are labelled it asks for second opinions instead. It is no DVC stage: it answers a question of
 today.
 """

@@ -184,7 +184,7 @@ def _library_checks(settings: CatalogParams) -> tuple[Check, ...]:
             name="usable_share",
             column="usable_share",
             expected=f"a usable share of all tracks of at least {settings.min_usable:g}",
-            advice="Mend the files that the other checks name; see catalog.min_usable.",
+            advice="Correct the files that the other checks name; see catalog.min_usable.",
             expectation="ExpectColumnSumToBeBetween",
             arguments={"column": "usable_share", "min_value": settings.min_usable},
             severity="critical",

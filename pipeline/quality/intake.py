@@ -74,8 +74,8 @@ _ROW_CHECKS: Final = (
         expected="the taxonomy's spelling",
         advice="An accepted row is merged in that spelling; nothing to do.",
         expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "mended"},
-        shown=("mended",),
+        arguments={"column": "normalised"},
+        shown=("normalised",),
     ),
     Check(
         name="spelling",
@@ -92,7 +92,7 @@ _FILE_CHECK: Final = Check(
     name="file",
     column="fault",
     expected="a file that can be read row by row",
-    advice="Mend what the fault says, and drop the file again.",
+    advice="Correct what the fault says, and drop the file again.",
     expectation="ExpectColumnValuesToBeNull",
     arguments={"column": "fault"},
     severity="critical",
@@ -143,7 +143,7 @@ class Verdict:
         Every failed check.
     reasons
         Why a row is rejected, by its position; accepted rows are not in it.
-    mended
+    normalised
         The accepted rows of which a mood, name or track was spelled otherwise, by position.
     fault
         Why the whole batch is rejected: a check of the batch is critical, if the parameters want it so.
@@ -151,7 +151,7 @@ class Verdict:
 
     findings: tuple[Finding, ...]
     reasons: dict[str, str]
-    mended: frozenset[str]
+    normalised: frozenset[str]
     fault: str = ""
 
 
@@ -206,7 +206,7 @@ def check_batch(
     return Verdict(
         findings=(*found, *whole),
         reasons=reasons,
-        mended=frozenset(accepted.index[accepted[["mended", "respelled"]].notna().any(axis=1)]),
+        normalised=frozenset(accepted.index[accepted[["normalised", "respelled"]].notna().any(axis=1)]),
         fault="; ".join(finding.message() for finding in whole if finding.severity == "critical"),
     )
 
@@ -258,7 +258,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
             name="cell_size",
             column=column,
             expected=f"at most {settings.max_cell} characters",
-            advice="Shorten it, or mend the quotes that joined cells.",
+            advice="Shorten it, or correct the quotes that joined cells.",
             expectation="ExpectColumnValueLengthsToBeBetween",
             arguments={"column": column, "max_value": settings.max_cell},
             severity="critical",
@@ -337,8 +337,8 @@ def derived(
         table[f"unwritable_{column}"] = table[column].map(_visible, na_action="ignore").astype("object")
     # Of a batch without any mood it would be a column of numbers.
     table["mood_class"] = table["mood_class"].astype("str")
-    is_mended = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
-    table["mended"] = (table["mood"] + " → " + table["mood_class"]).where(is_mended)
+    is_normalised = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
+    table["normalised"] = (table["mood"] + " → " + table["mood_class"]).where(is_normalised)
     return table
 
 

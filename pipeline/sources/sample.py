@@ -1,12 +1,12 @@
 """Write a small synthetic library shaped like GTZAN, so that a clone without a download has data.
 
-Here is who plays what and who heard what; how it sounds is in `pipeline.sources.synth`. In this order: the
-plan of tracks (`plan_tracks`: names, moods, random streams), the audio, the index, the annotators and their
-labels (`label_tracks`), and the whole library (`write_library`).
+Artists, tracks and annotators are made here, the audio in `pipeline.sources.synth`. In order: the plan of
+tracks (`plan_tracks`: names, moods, random streams), the audio, the index, the annotators and their labels
+(`label_tracks`), and the whole library (`write_library`).
 
-Everything follows from one seed, to the bit, with a random stream of its own for every artist and track.
+Everything follows from one random seed, to the bit; every artist and every track has its own random stream.
 
-The mood of track ``t`` of genre ``g`` is number ``MOOD_ORDER[t] + g`` of ten: with twelve tracks a genre
+The mood of track ``t`` of genre ``g`` is number ``MOOD_ORDER[t] + g`` of ten: with twelve tracks per genre
 every genre has every mood, every mood has twelve tracks, and the first artists of all genres together play
 all moods equally often, as do the second ones, and so on.
 """

@@ -124,7 +124,7 @@ def _check_parts(table: pd.DataFrame, protocol: str) -> None:
     if straddling:
         raise DataError(
             f"protocol {protocol}: expected each group in one part, received {straddling[:5]} in two. "
-            "Mend artist, duplicate or split in data/index.csv."
+            "Correct artist, duplicate or split in data/index.csv."
         )
 
 

@@ -28,5 +28,5 @@ def load_features(track_id: str, folder: Path = FEATURES) -> np.ndarray:
 
 
 def logmel_of(settings: params.SpectrogramParams) -> logmel.LogMel:
-    """Return the spectrogram's parameters without the stage's other knobs."""
+    """Return the spectrogram's parameters without the stage's other parameters."""
     return logmel.LogMel(settings.n_fft, settings.hop_length, settings.n_mels)

@@ -21,7 +21,7 @@ HISTORY_COLUMNS: Final = (
     "rows",
     "accepted",
     "rejected",
-    "mended",
+    "mended",  # rows whose spelling was normalised; the name stays, since it is a file format
     "annotators",
     "new_tracks",
     "alpha",

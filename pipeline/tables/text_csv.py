@@ -32,7 +32,7 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).strip()}"
         raise DataError(
-            f"expected {path} to be a UTF-8 CSV file, received {reason}. Mend or name another."
+            f"expected {path} to be a UTF-8 CSV file, received {reason}. Correct it or name another."
         ) from None
     # pandas takes the first column for an index when rows have more values than the header.
     if not isinstance(table.index, pd.RangeIndex):

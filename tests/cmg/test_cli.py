@@ -97,7 +97,9 @@ def test_check_names_row_column_value_and_reason_and_changes_nothing(bad: Path) 
 
 @pytest.mark.slow
 def test_add_merges_what_is_good(good: Path, bad: Path) -> None:
-    assert "2 were accepted (1 in a mended spelling), 0 rejected" in cmg("labels", "add", "good.csv").stdout
+    assert (
+        "2 were accepted (1 in a corrected spelling), 0 rejected" in cmg("labels", "add", "good.csv").stdout
+    )
     said = cmg("labels", "add", "bad.csv", check=2).stdout
     assert "rejected: inbox/rejected/bad.csv" in said
     lines = Path("data/mood_labels.csv").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What a stage's last words amount to: mend it, or try again."""
+"""What a stage's last words amount to: correct it, or try again."""
 
 from __future__ import annotations
 

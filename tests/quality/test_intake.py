@@ -124,7 +124,7 @@ def test_a_mended_spelling_is_said_and_accepted() -> None:
         ("line 3", "NegetiveButHopeful → NegativeButHopeful"),
     )
     assert summary(verdict) == [("spelling", "warning", rows)]
-    assert (verdict.reasons, verdict.mended) == ({}, {"line 2", "line 3"})
+    assert (verdict.reasons, verdict.normalised) == ({}, {"line 2", "line 3"})
 
 
 def test_the_first_of_equal_rows_is_good() -> None:
