@@ -58,7 +58,7 @@ def check(file: LabelFile, as_json: AsJson = False) -> None:
 
     with _quiet(as_json):
         intake = inbox.check(file, settings=params.read().intake)
-    _tell(intake, as_json=as_json, verb="would be")
+    _print_outcome(intake, as_json=as_json, verb="would be")
 
 
 @labels.command()
@@ -69,7 +69,7 @@ def add(file: LabelFile, as_json: AsJson = False) -> None:
 
     with _quiet(as_json):
         intake = inbox.add(file, settings=params.read().intake)
-    _tell(intake, as_json=as_json, verb="were")
+    _print_outcome(intake, as_json=as_json, verb="were")
 
 
 @labels.command()
@@ -157,7 +157,7 @@ def _quiet(as_json: bool) -> Iterator[None]:
         yield
 
 
-def _tell(intake: Intake, *, as_json: bool, verb: str) -> None:
+def _print_outcome(intake: Intake, *, as_json: bool, verb: str) -> None:
     """Print an intake; leave with 2 if something was rejected."""
     if as_json:
         _print_json(intake.as_dict())

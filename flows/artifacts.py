@@ -42,7 +42,7 @@ def metrics_table(settings: params.Params, before: Mapping[str, dict[str, Any] |
     settings
         Which tasks and models.
     before
-        By task, the champion to compare with, as `pipeline.stages.promote.facts_of` returns it.
+        By task, the champion to compare with, as `pipeline.stages.promote.version_summary` returns it.
     """
     rows = [_row(task, name, before.get(task)) for task in settings.tasks for name in settings.models]
     note = "Accuracy of whole tracks. Scores under different protocols or test tracks are not comparable."

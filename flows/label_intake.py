@@ -93,7 +93,7 @@ def version(fresh: int) -> str:
     Returns
     -------
     str
-        The MD5 that the data goes by.
+        The MD5 of the data.
     """
     with waiting_lock(CACHE / LOCK):
         md5 = data_folder.version()
@@ -122,7 +122,8 @@ def start_retrain() -> bool:
 def new_tracks() -> int:
     """Return how many labelled tracks no mood model has been trained and evaluated with yet.
 
-    Tracks that the stages leave out for good do not count. DVC deletes what it makes anew: it is waited for.
+    Tracks that the stages leave out for good do not count. DVC deletes outputs before it makes them again, so
+    this waits for DVC.
     """
     settings = params.read()
     with waiting_lock(CACHE / LOCK):

@@ -129,7 +129,7 @@ def run_stages(force: bool) -> dict[str, Outcome]:
         is_failure = isinstance(error, Exception)
         _close("FAILED" if is_failure else "KILLED", {})
         if is_failure:
-            _tell(at, str(error))
+            _publish_failure(at, str(error))
         raise
     if moved(outcomes):
         _close("FINISHED", artifacts.decisions(params.read()) if outcomes["promote"] == "ran" else {})
@@ -141,7 +141,7 @@ def moved(outcomes: dict[str, Outcome]) -> set[str]:
     return {name for name, outcome in outcomes.items() if outcome != "unchanged"}
 
 
-def _tell(stage: str, message: str) -> None:
+def _publish_failure(stage: str, message: str) -> None:
     """Put a failure on the run's page; it is the failure that must come through, not a silent server."""
     with _not_worth_a_run("The failure is not on the run's page"):
         artifacts.publish_failure(stage, message)

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 
 @contextmanager
 def kept(deployments: Iterable[str]) -> Iterator[None]:
-    """Keep pauses and added schedules while the block declares deployments anew.
+    """Keep pauses and added schedules while the block declares deployments again.
 
     When a declared schedule runs is the declaration's to say; whether it does, and what else, the user's.
 

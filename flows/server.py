@@ -79,7 +79,7 @@ async def watch_server() -> None:
     """End the runs and this process once the server has been silent for half a minute.
 
     Prefect's runner would go on, but by then it has given up listening for cancellations, for good. It does
-    not end by itself either, since that takes the server's word: the supervisor starts it anew.
+    not end by itself either, since that takes the server's word: the supervisor restarts it.
     """
     silent = 0
     async with get_client() as client:

@@ -1,4 +1,4 @@
-"""The data folder: what lies in it, how it is replaced at one stroke, and how DVC comes to version it.
+"""The data folder: what lies in it, how it is replaced in one step, and how DVC comes to version it.
 
 A data folder holds ``gtzan/<genre>/<track_id>.<ext>`` (GTZAN's layout, for other libraries too),
 ``mood_labels.csv`` and ``label_history.csv`` (a row for every intake of labels), ``index.csv`` (facts known
@@ -71,7 +71,7 @@ def publish(write: Callable[[Path], _Result], *, data: Path = DATA) -> _Result:
 
 
 def version(data: Path = DATA) -> str:
-    """Let DVC version the data folder and return the MD5 it goes by (``<hex>.dir``).
+    """Let DVC version the data folder and return its MD5 (``<hex>.dir``).
 
     Raises
     ------

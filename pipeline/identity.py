@@ -22,12 +22,12 @@ _MOST_MARKS: Final = 30
 
 
 def normalised(form: Literal["NFC", "NFD", "NFKC"], text: str) -> str:
-    """Return text in a normal form; as it is if it `has_heap`, whose sorting takes quadratic time."""
-    return text if text.isascii() or has_heap(text) else unicodedata.normalize(form, text)
+    """Return text in a normal form; unchanged if it `has_stacked_accents`: sorting them is quadratic."""
+    return text if text.isascii() or has_stacked_accents(text) else unicodedata.normalize(form, text)
 
 
-def has_heap(text: str) -> bool:
-    """Tell whether there are more than thirty accents in a row on one letter."""
+def has_stacked_accents(text: str) -> bool:
+    """Return whether there are more than thirty accents in a row on one letter."""
     if len(text) <= _MOST_MARKS or text.isascii():
         return False
     runs = groupby(text, key=lambda letter: unicodedata.combining(letter) > 0)
@@ -61,7 +61,7 @@ def key(name: str) -> str:
     return normalised("NFKC", _BLANKS.sub(" ", without_invisible(folded)).strip())
 
 
-def as_one(names: pd.Series) -> pd.Series:
+def first_spellings(names: pd.Series) -> pd.Series:
     """Return each name as its owner was first spelled in the column."""
     keys = names.map({name: key(name) for name in names.unique()})
     first = names.groupby(keys, sort=False).first().map(spelling)

@@ -36,7 +36,7 @@ def repair(root: Path = Path()) -> list[str]:
     Returns
     -------
     list of str
-        What was done, one line a file.
+        What was done, one line per file.
     """
     from dvc.lock import Lock, LockError
 
@@ -45,12 +45,12 @@ def repair(root: Path = Path()) -> list[str]:
         return []
     try:
         with Lock(str(tmp / "lock")), Lock(str(tmp / f"{BUSY}.lock")):
-            return list(_mend(root))
+            return list(_repair_files(root))
     except LockError:
         return []
 
 
-def _mend(root: Path) -> Iterator[str]:
+def _repair_files(root: Path) -> Iterator[str]:
     busy = root / TMP / BUSY
     if busy.exists() and not _is_json(busy):
         busy.unlink()

@@ -322,7 +322,7 @@ def _hash_of(use: Use) -> str:
 def _shape(value: Any) -> Any:
     """Return a syntax tree as nested lists, without docstrings, positions and what is not said.
 
-    Not `ast.dump`: its text differs between versions of Python, which would run everything anew on another.
+    Not `ast.dump`: its text differs between versions of Python, which would re-run everything on another.
     """
     if isinstance(value, list):
         return [_shape(item) for item in value if not _is_string(item)]

@@ -39,7 +39,7 @@ def visible(text: str) -> str:
 
 
 def is_unseen(letter: str) -> bool:
-    """Tell whether a character steers what shows it, or shows nothing."""
+    """Return whether a character steers what shows it, or shows nothing."""
     return unicodedata.category(letter) in _UNSEEN
 
 

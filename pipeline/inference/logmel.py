@@ -22,7 +22,7 @@ from .audio import SAMPLE_RATE, SLICE_SAMPLES
 
 _AMIN: Final = 1e-10  # floor of the power, librosa.power_to_db's default: -100 dB
 _TOP_DB: Final = 80.0  # floor below each slice's own maximum, librosa.power_to_db's default
-_BLOCK: Final = 64  # frames a step: 64 x 2048 float32 is 512 KiB and stays in a core's L2 cache
+_BLOCK: Final = 64  # frames per step: 64 x 2048 float32 is 512 KiB and stays in a core's L2 cache
 _LINEAR_MELS: Final = 15  # Slaney's scale is linear up to 15 mel = 1000 Hz, 27 mel per factor 6.4 above
 _MANTISSA_BITS: Final = 23  # of a float32
 _SQRT_HALF_BITS: Final = np.float32(math.sqrt(0.5)).view(np.int32)

@@ -94,7 +94,7 @@ def _known(annotations: pd.DataFrame) -> pd.DataFrame:
     spelling = {name: canonical_mood(str(name)) for name in annotations["mood"].dropna().unique()}
     table = annotations[["track_id", "annotator"]].astype("str").fillna("")
     table["label"] = annotations["mood"].map(spelling)
-    table["annotator"] = identity.as_one(table["annotator"])
+    table["annotator"] = identity.first_spellings(table["annotator"])
     return table[table["label"].notna()].reset_index(drop=True)
 
 

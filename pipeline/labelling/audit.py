@@ -280,7 +280,7 @@ def _annotators() -> pd.Series:
 
     table = read_annotations(MOOD_LABELS)
     table["mood"] = table["mood"].map(canonical_mood)
-    table["annotator"] = identity.as_one(table["annotator"])
+    table["annotator"] = identity.first_spellings(table["annotator"])
     return table.groupby(["track_id", "mood"])["annotator"].agg(lambda names: ", ".join(sorted(set(names))))
 
 

@@ -161,7 +161,7 @@ def _read(handle: int, most: int) -> bytes:
 
 
 def put(name: str, content: bytes, *, folder: int) -> None:
-    """Write a file into an opened folder at one stroke; nobody can put a link in the way of the writing."""
+    """Write a file into an opened folder in one step; nobody can put a link in the way of the writing."""
     temporary = f".new-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o644, dir_fd=folder)
@@ -181,7 +181,7 @@ def refusal(kind: str) -> str:
 
 
 def holds(path: Path, sha256: str, *, size: int) -> bool:
-    """Tell whether a path is a regular file, and no link, with this content.
+    """Return whether a path is a regular file, and no link, with this content.
 
     Parameters
     ----------

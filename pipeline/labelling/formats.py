@@ -222,7 +222,7 @@ def _check_header(header: Sequence[str], *, name: str, limits: Limits) -> None:
     """Raise `FileFaultError` on an empty file, too many columns, and a column that is named twice."""
     if not any(header):
         raise FileFaultError(
-            f"{name}: expected a header {', '.join(LABEL_COLUMNS)}, received an empty file. Export it anew."
+            f"{name}: expected a header {', '.join(LABEL_COLUMNS)}, received an empty file. Export it again."
         )
     if len(header) > limits.max_columns:
         raise FileFaultError(
@@ -263,7 +263,7 @@ def _check_any(n_read: int, n_answers: int, *, name: str) -> None:
     if n_answers:
         return
     received = f"{n_read} lines without one" if n_read else "none (no rows below the header)"
-    advice = "Fill in mood, annotator and labelled_at." if n_read else "Export it anew."
+    advice = "Fill in mood, annotator and labelled_at." if n_read else "Export it again."
     raise FileFaultError(f"{name}: expected labels, received {received}. {advice}")
 
 
@@ -367,7 +367,7 @@ def _read_json(content: bytes, *, name: str, limits: Limits) -> Batch:
     try:
         records = _json_records(json.loads(text), name=name, limits=limits)
     except (ValueError, RecursionError) as error:
-        raise FileFaultError(f"{name}: expected JSON, received {error}. Export it anew.") from None
+        raise FileFaultError(f"{name}: expected JSON, received {error}. Export it again.") from None
     table = pd.DataFrame(
         [record for _, record in records],
         columns=["track_id", "mood", "annotator", "labelled_at", CONFIDENCE],
@@ -406,7 +406,7 @@ def _annotations(tasks: Sequence[Any], *, name: str) -> Iterator[tuple[str, dict
 
 
 def _id(item: Mapping[str, Any], order: int) -> str:
-    """Return what an object goes by, else its number."""
+    """Return an object's id, else its number."""
     found = item.get("id", order)
     return visible(str(found if isinstance(found, int | str) else order)[:_POSITION_SHOWN])
 

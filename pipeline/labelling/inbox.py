@@ -335,7 +335,7 @@ def _state(name: str, *, folder: int) -> tuple[int, ...]:
 def _known_tracks(data: Path) -> frozenset[str]:
     """Return the ids of the tracks in the data folder; 100,000 in 0.2 s.
 
-    Not from the catalogue: DVC deletes that while it is made anew.
+    Not from the catalogue: DVC deletes that while it is made again.
     """
     root = data / data_folder.AUDIO_FOLDER
     names = (Path(entry.name) for folder in root.glob("*/") for entry in os.scandir(folder))
@@ -358,7 +358,7 @@ def _take(
     content = received.content
     if not dropped.holds(inbox / journal.LABELS / name, content.sha256, size=len(content.data)):
         return []
-    before = journal.store_hash(data)
+    before = journal.labels_hash(data)
     examined = _examine(received, _Against.read(data), settings=settings, docs=docs)
     text = _labels_text(examined.labels)
     intake = _destined(examined.intake, inbox=inbox)
@@ -597,7 +597,9 @@ def _as_in_library(track_ids: pd.Series, known_tracks: frozenset[str]) -> pd.Ser
 def _as_first_spelled(names: pd.Series, before: pd.Series) -> pd.Series:
     """Spell annotators as the labels, or else the batch, have them first."""
     return (
-        identity.as_one(pd.concat([before, names], ignore_index=True)).tail(len(names)).set_axis(names.index)
+        identity.first_spellings(pd.concat([before, names], ignore_index=True))
+        .tail(len(names))
+        .set_axis(names.index)
     )
 
 

@@ -52,7 +52,7 @@ class Plan:
     size
         Bytes that were read; -1 in a plan of before there was this field.
     store_before, store_after
-        Hashes of ``mood_labels.csv``; equal if nothing is merged.
+        Hashes of ``mood_labels.csv``; equal if nothing is merged. Named so in plans on disk.
     moves_to
         Where the file goes, relative to the inbox.
     beside
@@ -112,17 +112,17 @@ def commit(plan: Plan, *, inbox: Path, content: bytes, labels_text: str | None, 
 
 
 def is_committed(inbox: Path) -> bool:
-    """Tell whether there is a plan."""
+    """Return whether there is a plan."""
     return (inbox / _FOLDER / _PLAN).exists()
 
 
 def pending(inbox: Path, *, data: Path) -> Plan | None:
-    """Return the plan that a kill has left undone; drop one that no longer fits: its file is checked anew."""
+    """Return the plan that a kill left undone; drop a plan that no longer fits: its file is checked again."""
     if not is_committed(inbox):
         clear(inbox)
         return None
     plan = _read_plan(inbox)
-    if _fits(plan, inbox=inbox, now=store_hash(data)):
+    if _fits(plan, inbox=inbox, now=labels_hash(data)):
         return plan
     clear(inbox)
     return None
@@ -152,7 +152,7 @@ def _read_plan(inbox: Path) -> Plan:
 
 
 def _is_inside(place: str) -> bool:
-    """Tell whether a place is a file of one of the inbox's folders, ``done/batch.csv``."""
+    """Return whether a place is a file of one of the inbox's folders, ``done/batch.csv``."""
     folder, _, name = place.partition("/")
     return folder in (LABELS, DONE, REJECTED) and Path(name).name == name not in ("", "..")
 
@@ -170,7 +170,7 @@ def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
 def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
     """Do what the plan says, or what is left of it."""
     folder = inbox / _FOLDER
-    if store_hash(data) != plan.store_after:
+    if labels_hash(data) != plan.store_after:
         _place(folder / _NEW_LABELS, data / LABELS_FILE, by=_incoming(data))
     if plan.beside:
         _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)
@@ -191,7 +191,7 @@ def clear(inbox: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def store_hash(data: Path) -> str:
+def labels_hash(data: Path) -> str:
     """Return the SHA-256 of ``mood_labels.csv``; blank where there is none."""
     path = data / LABELS_FILE
     return files.sha256(path) if path.exists() else ""
@@ -246,7 +246,7 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 def _place(source: Path, target: Path, *, by: Path) -> None:
-    """Copy a file over another at one stroke; ``by`` is a name on the target's disk."""
+    """Copy a file over another in one step; ``by`` is a name on the target's disk."""
     _make(target.parent)
     shutil.copyfile(source, by)
     by.chmod(0o644)

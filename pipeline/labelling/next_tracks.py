@@ -235,7 +235,7 @@ def labels_by_track() -> pd.DataFrame:
     from pipeline.tables.mood_labels import read_annotations
 
     table = read_annotations(MOOD_LABELS)
-    table["annotator"] = identity.as_one(table["annotator"])
+    table["annotator"] = identity.first_spellings(table["annotator"])
     mood = table["mood"].map(canonical_mood)
     known = table[mood.notna()]
     counts = known.groupby(["track_id", mood.dropna()]).size().groupby("track_id")

@@ -1,10 +1,10 @@
-"""Check that each annotator goes by one spelling of the name."""
+"""Check that each annotator's name has one spelling."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.identity import as_one
+from pipeline.identity import first_spellings
 from pipeline.quality.findings import Finding
 from pipeline.untrusted import visible
 
@@ -15,7 +15,7 @@ def spelling_findings(annotations: pd.DataFrame) -> list[Finding]:
     Of two answers of such a person for one track the first counts.
     """
     names = pd.Series(annotations["annotator"].unique(), dtype="str")
-    shown = as_one(names)
+    shown = first_spellings(names)
     others = names[names != shown].groupby(shown[names != shown]).agg(list)
     if others.empty:
         return []

@@ -344,7 +344,7 @@ def derived(
 
 def _visible(cell: str) -> str | None:
     """Return a cell as Python writes it if it holds what no cell may; else None."""
-    return ascii(cell) if _UNWRITABLE.search(cell) or identity.has_heap(cell) else None
+    return ascii(cell) if _UNWRITABLE.search(cell) or identity.has_stacked_accents(cell) else None
 
 
 def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
@@ -420,7 +420,7 @@ def _subjects(
 def _always(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.Series:
     """Return, by annotator of the batch, the one mood of all their answers (``least`` or more); else null."""
     both = pd.concat([before, accepted], ignore_index=True)[["annotator", "mood_class"]]
-    both["annotator"] = identity.as_one(both["annotator"])
+    both["annotator"] = identity.first_spellings(both["annotator"])
     both = both[both["annotator"].isin(both["annotator"].tail(len(accepted)))]
     people = both.groupby("annotator")["mood_class"].agg(["size", "nunique", "first"])
     said = people["size"].astype(str) + " answers, all " + people["first"]

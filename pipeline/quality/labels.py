@@ -100,7 +100,7 @@ def check_labels(
     known_tracks
         Ids of the tracks in the library.
     settings
-        The least number of tracks a mood, and severities by check name.
+        The least number of tracks per mood, and severities by check name.
     docs
         Folder of the Data Docs; suites ``labels`` and ``labels_classes``. None writes none.
 
@@ -138,7 +138,7 @@ def _class_check(settings: LabelsParams) -> Check:
     return Check(
         name="labels_per_class",
         column="tracks",
-        expected=f"at least {settings.min_labels_per_class} tracks a mood",
+        expected=f"at least {settings.min_labels_per_class} tracks per mood",
         advice="Label more tracks with it, or do not trust its scores; see labels.min_labels_per_class.",
         expectation="ExpectColumnValuesToBeBetween",
         arguments={"column": "tracks", "min_value": settings.min_labels_per_class},

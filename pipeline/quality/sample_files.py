@@ -21,6 +21,6 @@ def hashes() -> frozenset[str]:
 def is_sample(sha256: Sequence[str]) -> bool:
     """Return whether a library is the synthetic sample: half of its files are.
 
-    A copy that was encoded anew, or made with another ``--seed``, is not recognised.
+    A re-encoded copy, or made with another ``--seed``, is not recognised.
     """
     return bool(sha256) and sum(digest in hashes() for digest in sha256) >= _SHARE * len(sha256)

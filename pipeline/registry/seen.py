@@ -1,6 +1,6 @@
 """Which tracks are new to a model? By the content of their files, since names change.
 
-A file that was encoded anew has other bytes, and counts as another recording.
+A re-encoded file has other bytes, and counts as another recording.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def _promoted_at(entry: Any) -> tuple[str, int]:
     return entry.tags.get(PROMOTED_AT, registered), int(entry.version)
 
 
-def facts_of(client: Any, task: str, version: str) -> dict[str, Any]:
+def version_summary(client: Any, task: str, version: str) -> dict[str, Any]:
     """Return a version's number, model, protocol and test metrics at track level."""
     found = client.get_model_version(model_name(task), version)
     shown = {

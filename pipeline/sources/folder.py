@@ -68,7 +68,7 @@ def ingest(
     artists
         CSV ``track_id,artist[,title]``; tracks that it does not name have no artist.
     name
-        What the data goes by; None takes the folder's name.
+        The data's name; None takes the folder's name.
     data
         The data folder.
 
@@ -247,7 +247,7 @@ def main() -> None:
         help=f"{','.join(LABEL_COLUMNS)} (default: the labels that are there, if of this library)",
     )
     parser.add_argument("--artists", type=Path, metavar="CSV", help="track_id,artist[,title]")
-    parser.add_argument("--name", help="what the data goes by (default: the folder's name)")
+    parser.add_argument("--name", help="the data's name (default: the folder's name)")
     args = parser.parse_args()
     ingest(args.source, labels=args.labels, artists=args.artists, name=args.name)
 

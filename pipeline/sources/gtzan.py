@@ -274,7 +274,7 @@ def fetch(url: str, output: str, _pooch: object, *, part: Path) -> None:
 
 
 def _append(url: str, part: Path) -> None:
-    """Fetch what ``part`` lacks; start anew where the server knows no ranges."""
+    """Fetch what ``part`` lacks; start again where the server supports no ranges."""
     import requests
     from tqdm import tqdm
 
@@ -303,7 +303,7 @@ def _finish_or_drop(content_range: str, *, part: Path, have: int) -> None:
     if content_range == f"bytes */{have}":
         return
     part.unlink()
-    raise requests.ConnectionError("the server's file is shorter than the part that is here; starting anew")
+    raise requests.ConnectionError("the server's file is shorter than the part that is here; starting again")
 
 
 def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, wanted: Set[str]) -> str:

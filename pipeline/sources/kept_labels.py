@@ -31,7 +31,7 @@ def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str
     data
         The present data folder, if there is one.
     names
-        What the library goes by.
+        The library's name.
     track_ids
         Ids of the tracks that are still there.
 

@@ -39,7 +39,7 @@ def mood_labels(
     methods do not look at it. Of two answers of a person for one track, however their name is spelled, the
     first counts.
     """
-    people = annotations.assign(annotator=identity.as_one(annotations["annotator"]))
+    people = annotations.assign(annotator=identity.first_spellings(annotations["annotator"]))
     answers = people.drop_duplicates(["track_id", "annotator"])
     wanted = answers[answers["track_id"].isin(tracks["track_id"])]
     weight = pd.Series(1.0, index=wanted.index)

@@ -28,7 +28,7 @@ from pipeline.files import read_json, write_json
 from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Terms, Version
 from pipeline.registry import answers, lease, seen, versions
 from pipeline.registry import candidates as workspace
-from pipeline.registry.versions import champion_entry, facts_of, model_name
+from pipeline.registry.versions import champion_entry, model_name, version_summary
 from pipeline.stage_run import run_stage
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
@@ -41,7 +41,7 @@ _TRIES: Final = 5
 
 
 class _MovedError(Exception):
-    """The alias was set by somebody who holds no lease: compare anew."""
+    """The alias was set by somebody who holds no lease: compare again."""
 
 
 @dataclass
@@ -208,7 +208,7 @@ def promote(task: str, candidate: Candidate | None, settings: params.PromotePara
 
 def _promote(stand: Stand, candidate: Candidate | None, terms: Terms, held: lease.Lease) -> dict[str, Any]:
     client, task, champion = stand.client, stand.task, stand.champion()
-    before = facts_of(client, task, champion.number) if champion else None
+    before = version_summary(client, task, champion.number) if champion else None
     number = workspace.ensure_version(client, task, candidate) if candidate else None
     if champion and number == champion.number:
         earlier = _decided_before(client, task, champion.number)
@@ -223,7 +223,7 @@ def _promote(stand: Stand, candidate: Candidate | None, terms: Terms, held: leas
 def _outcome(
     client: Any, task: str, number: str | None, decision: Decision, before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    own = facts_of(client, task, number) if number else None
+    own = version_summary(client, task, number) if number else None
     return {
         "promoted": decision.promote,
         "reason": decision.reason,
@@ -267,13 +267,13 @@ def _decided_before(client: Any, task: str, version: str) -> dict[str, Any] | No
     retrain = os.environ.get(tracking.RETRAIN)
     if retrain is None or tags.get("decided_by") != retrain:
         return None
-    before, now = tags["champion_before"], facts_of(client, task, version)
+    before, now = tags["champion_before"], version_summary(client, task, version)
     return {
         "promoted": True,
         "reason": tags["reason"],
         "candidate": now,
         "champion": now,
-        "before": None if before == _NONE else facts_of(client, task, before),
+        "before": None if before == _NONE else version_summary(client, task, before),
     }
 
 
@@ -288,7 +288,7 @@ def serving(task: str) -> dict[str, Any] | None:
     client = tracking.configure().MlflowClient()
     with tracking.reachable():
         entry = champion_entry(client, task)
-        return None if entry is None else facts_of(client, task, str(entry.version))
+        return None if entry is None else version_summary(client, task, str(entry.version))
 
 
 def sentence(outcome: dict[str, Any]) -> str:
@@ -340,7 +340,7 @@ def confirm(task: str, number: str | None, candidate: Candidate | None, *, why: 
             raise ParamsError(f"{model_name(task)}: expected --version, as there is no candidate. Name one.")
         _check_exists(client, task, number)
         stand.card(number)  # what cannot be loaded must not serve
-        before = None if entry is None else facts_of(client, task, str(entry.version))
+        before = None if entry is None else version_summary(client, task, str(entry.version))
         decision = Decision(True, f"confirmed by {getpass.getuser()}: {why}")
         champion = None if before is None else Version(before["version"], "", False, frozenset())
         _carry_out(client, task, number, decision, champion, held)
@@ -370,7 +370,7 @@ def _decide_all(settings: params.Params) -> None:
         else:
             with tracking.reachable():
                 outcome = promote(task, candidate, settings.promote)
-            _tell(task, outcome)
+            _report_outcome(task, outcome)
         compared[task] = {
             "candidate": candidate and candidate.weights_sha256,
             **settings.promote.model_dump(),
@@ -378,7 +378,7 @@ def _decide_all(settings: params.Params) -> None:
     write_json(INPUTS, compared)
 
 
-def _tell(task: str, outcome: dict[str, Any]) -> None:
+def _report_outcome(task: str, outcome: dict[str, Any]) -> None:
     write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
     print(f"{model_name(task)}: {sentence(outcome)}")
     if promotion_rule.CONFIRM in outcome["reason"] and not outcome["promoted"]:
@@ -397,7 +397,7 @@ def main() -> None:
         return
     with tracking.reachable():
         candidate = None if args.version else workspace.best_of(args.confirm, list(settings.models))
-        _tell(args.confirm, confirm(args.confirm, args.version, candidate, why=args.reason))
+        _report_outcome(args.confirm, confirm(args.confirm, args.version, candidate, why=args.reason))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A cache outside DVC's outs (``.cache/spectrograms``) makes the stage incremental: ten new tracks cost ten
 spectrograms, and a killed run goes on where it stopped. Its key is the audio's content, the parameters, and
-the code and libraries that make the features: a change of any of them computes anew, and nothing else does.
+the code and libraries that make the features: only a change of one of them computes again.
 """
 
 from __future__ import annotations

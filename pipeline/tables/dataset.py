@@ -21,7 +21,7 @@ def read_dataset() -> dict[str, Any]:
 
 
 def write_dataset(folder: Path, *, name: str, description: str, synthetic: bool = False) -> None:
-    """Write what the data goes by; no dates and no paths, so that equal data has an equal MD5."""
+    """Write the data's name and description; no dates and no paths, so that equal data has an equal MD5."""
     identity = {"name": name, "description": description, "synthetic": synthetic}
     files.write_json(folder / DATASET_FILE, identity)
 

@@ -167,7 +167,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class TrainBatches(Batches):
-    """Rows drawn and shuffled anew every epoch, augmented on the fly if so set.
+    """Rows drawn and shuffled again every epoch, augmented on the fly if so set.
 
     Everything random comes from (seed, epoch, batch), so the outcome does not depend on the number
     of loader threads.

@@ -109,7 +109,7 @@ def choose(counts: np.ndarray, low: np.ndarray, *, share: float, leave: int) -> 
 
 
 class _Part:
-    """A part that is filled group by group, and its limits; arrays of one number a class are (n_classes,)."""
+    """A part that is filled group by group, and its limits; arrays of one number per class: (n_classes,)."""
 
     def __init__(self, counts: np.ndarray, share: float, leave: int) -> None:
         self.counts, self.has = counts, counts > 0

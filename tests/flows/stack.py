@@ -66,7 +66,7 @@ def eventually(look: Callable[[], T], accept: Callable[[T], Any], seconds: float
 
 
 def answers(address: str) -> bool:
-    """Tell whether a server answers, if only that it wants the password."""
+    """Return whether a server answers, if only that it wants the password."""
     try:
         return requests.get(address, timeout=2).status_code in (200, 401)
     except requests.RequestException:
