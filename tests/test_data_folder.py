@@ -269,7 +269,7 @@ def test_index_has_every_column_sorted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [([], "0"), (["a", "b"], "2: a, b"), (list("abcdefg"), "7: a, b, c, d, e and 2 more")],
+    [([], "0"), (["a", "b"], "2: a, b"), (list("abcdefg"), "7: a, b, c, d, e … and 2 more")],
 )
 def test_listing(names: list[str], expected: str) -> None:
     assert listing(names) == expected

@@ -231,6 +231,14 @@ def test_candidate_and_version_are_built_from_metrics_and_card() -> None:
     assert version_of("7", card) == Version("7", "abc", True, CLASSES)
 
 
+def test_a_leaky_card_of_an_earlier_version_is_read_and_never_promoted() -> None:
+    """Its protocol is called ``seed``, which is no protocol now; ``leaky`` decides."""
+    card = {"model": "cnn64", "weights_sha256": "abc", "protocol": "seed", "leaky": True, "classes": ["pop"]}
+    card["dataset"] = {"name": "sample", "synthetic": True}
+    earlier = candidate_of({"valid": {"track": {"macro_f1": 0.99}}}, card)
+    assert (earlier.protocol, best([earlier])) == ("seed", None)
+
+
 # Random histories: whether a model answers a recording rightly is fixed by both; the registry is a list.
 
 NAMES = ("blues", "metal", "pop", "rock")

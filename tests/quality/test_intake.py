@@ -53,7 +53,7 @@ def summary(verdict: checks.Verdict):
     return [(finding.check, finding.severity, finding.rows) for finding in verdict.findings]
 
 
-def test_sound_rows_have_no_findings() -> None:
+def test_valid_rows_have_no_findings() -> None:
     verdict = check(table_of(("blues.00000", "Other"), ("blues.00001", "CalmButWarm", "ann", TIME, "3")))
     assert (verdict.findings, verdict.reasons, verdict.fault) == ((), {}, "")
 
