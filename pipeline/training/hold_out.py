@@ -34,6 +34,8 @@ _BITS: Final = 64
 def place(name: str, seed: int) -> float:
     """Return a group's place in [0, 1), uniform over names.
 
+    Examples
+    --------
     >>> round(place("nina simone", seed=0), 4), round(place("nina simone", seed=1), 4)
     (0.0206, 0.0421)
     """
@@ -57,6 +59,13 @@ def parts(label: pd.Series, group: pd.Series, places: pd.Series, *, valid: float
     -------
     pd.Series
         (n,), with the index of ``label``. A class of one group trains; a part that has no group is missing.
+
+    Examples
+    --------
+    >>> artist = pd.Series(["nina", "bob", "ann", "nina"])
+    >>> places = artist.map(lambda name: place(name, seed=0))
+    >>> parts(pd.Series(["jazz"] * 4), artist, places, valid=0.25, test=0.25).tolist()
+    ['train', 'test', 'valid', 'train']
     """
     place_of = places.groupby(group.to_numpy()).first().sort_values(kind="stable")
     counts = pd.crosstab(group.to_numpy(), label.to_numpy()).loc[place_of.index].to_numpy()
