@@ -116,7 +116,7 @@ def read(content: bytes, *, name: str, limits: Limits) -> Batch:
 
     Examples
     --------
-    >>> content = b"track_id;mood;annotator;labelled_at\nblues.00042;calm but warm;Ann ;2024-03-05T14:00:00Z\n"
+    >>> content = b"track_id;mood;annotator;labelled_at\nblues.00042;calm but warm;Ann ;2024-03-05T14:00Z\n"
     >>> batch = read(content, name="monday.csv", limits=Limits(max_rows=10, max_columns=10, max_values=100))
     >>> batch.positions, batch.rows.loc[0, "annotator"]
     (['line 2'], 'Ann')
