@@ -52,3 +52,16 @@ def test_what_people_call_has_an_example(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     found = doctest.DocTestFinder(recurse=False).find(getattr(importlib.import_module(module), attribute))
     assert found[0].examples
+
+
+def test_the_log_mel_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(np.arange(30 * 22_050) / 10), 22_050)
+    script = ROOT / "examples/logmel_of_a_file.py"
+    done = subprocess.run(
+        [sys.executable, script, path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, *slices = done.stdout.splitlines()
+    assert first == "30.0 s"
+    assert len(slices) == 3
+    assert all("128 bands x 431 frames" in line for line in slices)
