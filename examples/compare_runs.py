@@ -11,8 +11,8 @@ COLUMNS = {
     "start_time": "started",
     "tags.model": "model",
     "tags.protocol": "protocol",
-    "metrics.test_track_macro_f1": "macro_f1",
-    "metrics.test_track_accuracy": "accuracy",
+    "metrics.test.track.macro_f1": "macro_f1",
+    "metrics.test.track.accuracy": "accuracy",
 }
 
 
