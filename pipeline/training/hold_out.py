@@ -100,6 +100,8 @@ def choose(counts: np.ndarray, low: np.ndarray, *, share: float, leave: int) -> 
     """
     part = _Part(counts, share, leave)
     order = part.order()
+    # Three passes: what chance and the classes ask for, then back or on until the share is met. Giving back
+    # starts at the highest place, taking more at the lowest: those nearest to the boundary change sides.
     for one in order:
         if part.may_take(one) and (part.needs(one) or (low[one] and part.has_room(one))):
             part.move(one, 1)
@@ -122,6 +124,7 @@ class _Part:
         wish = share * n_groups
         self.least = np.where((wish > 1) & (wish <= ROUNDED_UP), 2, 1)
         self.most = MOST * share * n_rows
+        # A class of one group keeps it for training; the least is 1, so that such a class is never taken.
         self.leave = np.clip(n_groups - 1, 1, leave)
         self.taken = np.zeros(len(counts), bool)
         self.rows, self.groups, self.left = np.zeros_like(n_rows), np.zeros_like(n_groups), n_groups
