@@ -45,13 +45,21 @@ def single_blanks(name: str) -> str:
 
 
 def spelling(name: str) -> str:
-    """Return a name as it is kept: with `single_blanks`, and nothing invisible."""
+    r"""Return a name as it is kept: with `single_blanks`, and nothing invisible.
+
+    Examples
+    --------
+    >>> spelling(" Nina\u200b   Simone ")
+    'Nina Simone'
+    """
     return single_blanks(without_invisible(name))
 
 
 def key(name: str) -> str:
     """Return what two spellings of one person's name have in common (Unicode's NFKC_Casefold, single blanks).
 
+    Examples
+    --------
     >>> key("Bob") == key("bob ") == key("Ｂｏ\u200bb")
     True
     """

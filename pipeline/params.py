@@ -16,7 +16,7 @@ from pipeline.files import replacing
 PARAMS_FILE = Path("params.yaml")
 
 Task = Literal["genre", "mood"]
-ModelName = Literal["lenet5", "cnn64"]
+ModelName = Literal["lenet5", "cnn64"]  # the keys of pipeline.training.models.MODELS
 Protocol = Literal["artist", "fault_filtered", "track", "shuffled"]
 Aggregation = Literal["share", "majority", "dawid_skene"]
 

@@ -244,6 +244,7 @@ def _unrolled(node: ast.AST) -> str:
 def _resolve(dotted: str) -> Use | None:
     """Return the definition that a full dotted name means; None if it is not of this project."""
     parts = dotted.split(".")
+    # The longest prefix first: pipeline.files may be a module, and pipeline has names of its own.
     for size in range(len(parts), 0, -1):
         module = _module(".".join(parts[:size]))
         if module is None:

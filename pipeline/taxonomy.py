@@ -72,5 +72,10 @@ def canonical_mood(name: str) -> str | None:
     """Return the taxonomy's spelling of a mood or of one of its aliases; None if there is no such mood.
 
     Case, width, blanks, hyphens, dashes and underscores do not count; any other character makes another name.
+
+    Examples
+    --------
+    >>> canonical_mood("calm but-WARM"), canonical_mood("calm, but warm")
+    ('CalmButWarm', None)
     """
     return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None

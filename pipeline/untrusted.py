@@ -30,6 +30,8 @@ def visible(text: str) -> str:
 
     Line breaks stay.
 
+    Examples
+    --------
     >>> visible("Bob\x1b[31m\u202e")
     'Bob\\x1b[31m\\u202e'
     """
@@ -46,6 +48,8 @@ def is_unseen(letter: str) -> bool:
 def few(names: Sequence[object]) -> str:
     """Return the first names of many, as a message lists them.
 
+    Examples
+    --------
     >>> few(["a", "b", "c", "d", "e", "f", "g"])
     'a, b, c, d, e … and 2 more'
     """
@@ -57,6 +61,8 @@ def few(names: Sequence[object]) -> str:
 def listing(names: Sequence[object]) -> str:
     """Return the count and the first names.
 
+    Examples
+    --------
     >>> listing(["a", "b", "c", "d", "e", "f", "g"]), listing([])
     ('7: a, b, c, d, e … and 2 more', '0')
     """
@@ -70,6 +76,8 @@ def _short(name: str) -> str:
 def marked(cell: str) -> str:
     """Return a cell that no spreadsheet runs: what looks like a formula and no number gets an apostrophe.
 
+    Examples
+    --------
     >>> marked("=1+1"), marked("-1.5"), marked("a;=1+1")
     ("'=1+1", '-1.5', "a;'=1+1")
     """
@@ -77,7 +85,13 @@ def marked(cell: str) -> str:
 
 
 def without_mark(cell: str) -> str:
-    """Return a cell as it was before `marked`, of any cell at all."""
+    """Return a cell as it was before `marked`, of any cell at all.
+
+    Examples
+    --------
+    >>> without_mark("'=1+1"), without_mark("rock 'n' roll")
+    ('=1+1', "rock 'n' roll")
+    """
     return _MARKED.sub(r"\1\2", cell)
 
 

@@ -61,6 +61,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """Return why a request may not pass; None if it may."""
         headers = Headers(scope=scope)
+        # Host and origin before the password: a browser sends the password along for whatever page asks.
         called, pages = headers.getlist("host"), headers.getlist("origin")
         if len(called) != 1 or not self._is_ours(_authority(f"//{called[0]}")):
             return PlainTextResponse(f"This host is not one of {HOSTS}.\n", 403)
@@ -90,6 +91,7 @@ class Guard:
 
     def _knows_password(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
+        # In constant time: how long a comparison takes would tell how much of the password is right.
         return scheme.lower() == "basic" and hmac.compare_digest(
             given.strip().encode(), self._expected or b""
         )

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 GENRES = ("blues", "disco", "metal")
 MOODS_USED = ("CalmButWarm", "TotallyNegative", "TotallyPositive")
 TINY = {
+    "models": ["lenet5", "cnn64"],
     "catalog": {"min_tracks_per_genre": 1},
     "split": {"valid": 0.25, "test": 0.25},
     "train": {

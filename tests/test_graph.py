@@ -94,6 +94,15 @@ def test_registry_has_a_champion_for_each_task_that_answers_audio(done: Project)
     assert done.run(sys.executable, "-c", code).stdout.split() == ["genre", "3", "mood", "10"]
 
 
+def test_the_example_scripts_show_the_champion_and_the_runs(done: Project) -> None:
+    song = next((done.root / "data/gtzan").glob("*/*.au"))
+    answer = done.run(sys.executable, "examples/ask_the_champion.py", "genre", str(song)).stdout
+    assert re.fullmatch(r"(?:[01]\.\d\d (?:blues|disco|metal)\n){3}", answer)
+    runs = done.run(sys.executable, "examples/compare_runs.py", "genre").stdout.splitlines()
+    assert runs[0].split() == ["started", "model", "protocol", "macro_f1", "accuracy"]
+    assert sorted(model for row in runs[1:] for model in MODELS if model in row) == ["cnn64", "lenet5"]
+
+
 def test_second_repro_runs_nothing_and_readme_is_no_dependency(restored: Project) -> None:
     (restored.root / "README.md").write_text("changed")
     assert restored.repro() == []

@@ -24,6 +24,7 @@ from pipeline.stages import labels as label_stage
 from pipeline.stages.split import split
 from pipeline.tables.features import COPIES_FOLDER, features_path, logmel_of
 from pipeline.taxonomy import MOODS
+from pipeline.training.models import MODELS
 from pipeline.training.predict import Predicted, score
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +109,7 @@ def copied(settings: Params) -> int:
 
 
 def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return what Keras is given to train LeNet-5 and CNN-64 with."""
+    """Return what Keras is given to train each model with."""
     from pipeline.training import fit, models
     from pipeline.training.batches import select
 
@@ -131,7 +132,7 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(models, "build", lambda *_: Model())
     monkeypatch.setattr(models, "SMALLEST", (1, 1))
-    for name in ("lenet5", "cnn64"):
+    for name in MODELS:
         fit.fit(name, rows, rows, own, seed=settings.seed, log=False)
     return given
 
@@ -207,12 +208,11 @@ KNOBS = {
     "train.specaugment.gain_db": Knob("train", 0.0, trained, SPECAUGMENT),
     "train.specaugment.shift_frames": Knob("train", 0, trained, SPECAUGMENT),
     "train.specaugment.mixup_alpha": Knob("train", 0.0, trained, SPECAUGMENT),
-    "train.models.lenet5.epochs": Knob("train", 2, trained),
-    "train.models.lenet5.learning_rate": Knob("train", 0.01, trained),
-    "train.models.lenet5.patience": Knob("train", 2, trained),
-    "train.models.cnn64.epochs": Knob("train", 2, trained),
-    "train.models.cnn64.learning_rate": Knob("train", 0.01, trained),
-    "train.models.cnn64.patience": Knob("train", 2, trained),
+    **{
+        f"train.models.{model}.{key}": Knob("train", value, trained)
+        for model in MODELS
+        for key, value in (("epochs", 2), ("learning_rate", 0.01), ("patience", 2))
+    },
     "evaluate.bootstrap": Knob("evaluate", 7, scored),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
     "promote.margin": Knob("promote", 0.1, decided),

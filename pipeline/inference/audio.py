@@ -56,6 +56,15 @@ def opened(source: Path | bytes) -> Iterator[Stream]:
     ------
     DataError
         The content is empty or no audio, or has an impossible rate, too many channels or bytes.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros((8_000, 2)), 8_000, format="WAV")
+    >>> with opened(file.getvalue()) as stream:
+    ...     stream.rate, stream.channels, [block.shape for block in stream.blocks]
+    (8000, 2, [(8000, 2)])
     """
     name = source if isinstance(source, Path) else f"{len(source)} bytes"
     with _refused(name):
@@ -111,9 +120,9 @@ def load(source: Path | bytes, *, max_seconds: float = MAX_SECONDS) -> np.ndarra
 
     Examples
     --------
-    >>> import io, numpy, soundfile
+    >>> import io
     >>> file = io.BytesIO()
-    >>> soundfile.write(file, numpy.zeros((44_100, 2)), 44_100, format="FLAC")
+    >>> soundfile.write(file, np.zeros((44_100, 2)), 44_100, format="FLAC")
     >>> load(file.getvalue()).shape
     (22050,)
     """
@@ -204,5 +213,11 @@ def slices(samples: np.ndarray) -> Iterator[np.ndarray]:
     np.ndarray
         ``n_slices`` times float32 (220598,), padded with zeros or cut to length; one at a time, since all
         of them take as much memory as the clip.
+
+    Examples
+    --------
+    >>> half_a_minute = np.zeros(30 * SAMPLE_RATE, np.float32)
+    >>> [len(each) for each in slices(half_a_minute)]
+    [220598, 220598, 220598]
     """
     yield from map(fix_length, np.array_split(samples, n_slices(len(samples) / SAMPLE_RATE)))

@@ -196,5 +196,15 @@ def features(slices: Iterable[np.ndarray], settings: LogMel) -> np.ndarray:
     -------
     np.ndarray
         float16 (n_slices, n_mels, frames) in dB; each slice independent of the others.
+
+    Examples
+    --------
+    >>> time = np.arange(SLICE_SAMPLES) / SAMPLE_RATE
+    >>> tone = np.sin(2 * np.pi * 1_000 * time).astype(np.float32)
+    >>> table = features([tone], LogMel())
+    >>> table.shape, table.dtype
+    ((1, 128, 431), dtype('float16'))
+    >>> int(table[0, :, 200].argmax())  # the band around 1000 Hz
+    38
     """
     return np.stack([quantise(logmel(samples, settings)) for samples in slices])

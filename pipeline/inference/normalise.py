@@ -23,6 +23,14 @@ class Normaliser:
         ``"standard"``: each mel band less ``mean``, divided by ``std``.
     mean, std
         In dB, one value per band, of the training part; empty for ``"l2"``.
+
+    Examples
+    --------
+    >>> two_bands = np.array([[-40.0, -20.0], [-60.0, -60.0]])  # (n_mels, frames)
+    >>> Normaliser("standard", mean=(-30.0, -50.0), std=(10.0, 5.0))(two_bands).tolist()
+    [[-1.0, 1.0], [-2.0, -2.0]]
+    >>> print(Normaliser("l2")(np.array([[3.0, 4.0]])))
+    [[0.6 0.8]]
     """
 
     kind: Kind

@@ -46,6 +46,15 @@ def aggregate(
         ``track_id``, ``label``, ``n_labels``, ``agreement`` (share of the annotations that chose ``label``,
         whatever the method) and a ``p_<class>`` each, sorted by track. Of equals the first of ``classes``
         wins.
+
+    Examples
+    --------
+    >>> said = pd.DataFrame({"track_id": ["a", "a", "a"], "label": ["calm", "epic", "calm"], "weight": 1.0})
+    >>> aggregate(said, ("calm", "epic")).to_dict("records") == [
+    ...     {"track_id": "a", "label": "calm", "n_labels": 3, "agreement": 0.666667,
+    ...      "p_calm": 0.666667, "p_epic": 0.333333}
+    ... ]
+    True
     """
     weighed = annotations if method == "share" else annotations.assign(weight=1.0)
     share = shares(weighed, classes)

@@ -97,7 +97,7 @@ class Limits:
 
 
 def read(content: bytes, *, name: str, limits: Limits) -> Batch:
-    """Read a file's content.
+    r"""Read a file's content.
 
     Parameters
     ----------
@@ -113,6 +113,13 @@ def read(content: bytes, *, name: str, limits: Limits) -> Batch:
     FileFaultError
         The suffix is unknown, the text is not UTF-8, there is too much in it (open questions count), the
         table has no header, no rows, or lacks a column, or the JSON is no Label Studio export.
+
+    Examples
+    --------
+    >>> content = b"track_id;mood;annotator;labelled_at\nblues.00042;calm but warm;Ann ;2024-03-05T14:00Z\n"
+    >>> batch = read(content, name="monday.csv", limits=Limits(max_rows=10, max_columns=10, max_values=100))
+    >>> batch.positions, batch.rows.loc[0, "annotator"]
+    (['line 2'], 'Ann')
     """
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -314,6 +321,8 @@ def _unpacked(cell: str) -> str:
 
     It does so for ratings, and for several choices (label-studio-converter, ``prettify_result``).
 
+    Examples
+    --------
     >>> _unpacked('[{"rating": 3}]')
     '3'
     """
@@ -341,6 +350,8 @@ def _mood_column(table: pd.DataFrame) -> str | None:
 def track_of_audio(url: str) -> str:
     """Return the track id that an audio's address in Label Studio stands for.
 
+    Examples
+    --------
     >>> track_of_audio("/data/upload/7/1f3a5c7e-blues.00042.au")
     'blues.00042'
     >>> track_of_audio("/data/local-files/?d=gtzan/blues/blues.00042.au")

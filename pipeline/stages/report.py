@@ -26,6 +26,7 @@ from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read
 from pipeline.tables.predictions import plots_folder
 from pipeline.tables.splits import LEAKY
 from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
+from pipeline.training.models import TITLES
 from pipeline.untrusted import without_mark
 
 Row = dict[str, Any]
@@ -41,7 +42,6 @@ PROTOCOLS: Final = {
     "track": "tracks held out",
     "shuffled": "slices shuffled",
 }
-MODELS: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64"}
 
 # Section "Results" of the project report: slices and their augmented copies shuffled, then 10 % held out.
 REPORTED: Final[tuple[Row, ...]] = (
@@ -145,7 +145,7 @@ def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
     """Return a task's track accuracies, and the project report's where the classes are the same ones."""
     own = [
         report_figures.Point(
-            label=f"{MODELS[row['model']]} · {row['protocol']}",
+            label=f"{TITLES[row['model']]} · {row['protocol']}",
             accuracy=row["test"]["track"]["accuracy"],
             interval=tuple(row["test"]["track"]["accuracy_ci"]),
             kind=row["kind"],
@@ -154,7 +154,7 @@ def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
     ]
     reported = [row for row in REPORTED if row["task"] == task]
     return own + [
-        report_figures.Point(f"{MODELS[row['model']]} · project report", row["accuracy"], None, "leaky")
+        report_figures.Point(f"{TITLES[row['model']]} · project report", row["accuracy"], None, "leaky")
         for row in reported
     ]
 
@@ -162,7 +162,7 @@ def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
 def model_view(metrics: Row) -> Row:
     """Return one model's pictures and per-class table, both of the test part."""
     task, model = metrics["task"], metrics["model"]
-    folder, name = plots_folder(task, model), f"{MODELS[model]}, {task}"
+    folder, name = plots_folder(task, model), f"{TITLES[model]}, {task}"
     n_tracks, accuracy = metrics["test"]["n_tracks"], metrics["test"]["track"]["accuracy"]
     alts = {
         "confusion": f"Confusion matrix of {name}: {n_tracks} test tracks, {accuracy:.1%} on the diagonal",
@@ -172,7 +172,7 @@ def model_view(metrics: Row) -> Row:
     }
     classes = _table(folder / "classes.csv")
     return {
-        "name": MODELS[model],
+        "name": TITLES[model],
         "pictures": {kind: picture(_bytes(folder / f"{kind}.png"), alt) for kind, alt in alts.items()},
         "classes": classes.to_dict("records"),
         "majority": majority(classes),
@@ -245,7 +245,7 @@ def context(settings: params.Params) -> Row:
         "dataset": dataset,
         "protocol": settings.split.protocol,
         "protocols": PROTOCOLS,
-        "model_names": MODELS,
+        "model_names": TITLES,
         "library": library(tracks),
         "genres": genre_rows(tracks),
         "history": history(),

@@ -34,6 +34,8 @@ _BITS: Final = 64
 def place(name: str, seed: int) -> float:
     """Return a group's place in [0, 1), uniform over names.
 
+    Examples
+    --------
     >>> round(place("nina simone", seed=0), 4), round(place("nina simone", seed=1), 4)
     (0.0206, 0.0421)
     """
@@ -57,6 +59,13 @@ def parts(label: pd.Series, group: pd.Series, places: pd.Series, *, valid: float
     -------
     pd.Series
         (n,), with the index of ``label``. A class of one group trains; a part that has no group is missing.
+
+    Examples
+    --------
+    >>> artist = pd.Series(["nina", "bob", "ann", "nina"])
+    >>> places = artist.map(lambda name: place(name, seed=0))
+    >>> parts(pd.Series(["jazz"] * 4), artist, places, valid=0.25, test=0.25).tolist()
+    ['train', 'test', 'valid', 'train']
     """
     place_of = places.groupby(group.to_numpy()).first().sort_values(kind="stable")
     counts = pd.crosstab(group.to_numpy(), label.to_numpy()).loc[place_of.index].to_numpy()
@@ -91,6 +100,8 @@ def choose(counts: np.ndarray, low: np.ndarray, *, share: float, leave: int) -> 
     """
     part = _Part(counts, share, leave)
     order = part.order()
+    # Three passes: what chance and the classes ask for, then back or on until the share is met. Giving back
+    # starts at the highest place, taking more at the lowest: those nearest to the boundary change sides.
     for group in order:
         if part.may_take(group) and (part.needs(group) or (low[group] and part.has_room(group))):
             part.move(group, 1)
@@ -118,6 +129,7 @@ class _Part:
         wish = share * n_groups
         self.least = np.where((wish > 1) & (wish <= ROUNDED_UP), 2, 1)
         self.most = MOST * share * n_rows
+        # A class of one group keeps it for training; the least is 1, so that such a class is never taken.
         self.leave = np.clip(n_groups - 1, 1, leave)
         self.taken = np.zeros(len(counts), bool)
         self.rows, self.groups, self.left = np.zeros_like(n_rows), np.zeros_like(n_groups), n_groups

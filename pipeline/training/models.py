@@ -48,6 +48,7 @@ def cnn64(shape: tuple[int, int], n_classes: int) -> keras.Model:
 
 
 MODELS: Final[dict[str, Callable[[tuple[int, int], int], keras.Model]]] = {"lenet5": lenet5, "cnn64": cnn64}
+TITLES: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64"}  # as the report calls them
 SMALLEST: Final = (46, 46)  # (n_mels, frames) below which CNN-64's four poolings leave nothing
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
+from cmg import cli
+from pipeline.params import ModelName
 from pipeline.training import models
 
 SHAPE = (128, 431)
@@ -87,3 +91,10 @@ def test_the_smallest_can_be_built(name: str) -> None:
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(KeyError, match="lenet6"):
         models.build("lenet6", SHAPE, 10)
+
+
+def test_every_model_has_a_title_and_may_be_named_in_params_and_at_the_terminal() -> None:
+    names = list(models.MODELS)
+    assert list(models.TITLES) == names
+    assert list(get_args(ModelName)) == names
+    assert list(get_args(get_type_hints(cli.audit)["model"])) == names
