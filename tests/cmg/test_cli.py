@@ -53,7 +53,7 @@ def bad(library: Library) -> Path:
 @pytest.mark.parametrize("arguments", [["--help"], ["labels", "--help"], ["labels", "check", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys; from serving import cli; sys.argv[1:] = " + repr(arguments) + "\n"
+        "import sys; from cmg import cli; sys.argv[1:] = " + repr(arguments) + "\n"
         "try:\n    cli.main()\nfinally:\n"
         f"    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
     )
