@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -115,8 +116,11 @@ def test_forced_repro_leaves_the_lock_as_it_was(restored: Project) -> None:
 
 
 def add_label(project: Project) -> None:
+    """Label a track that trains: a held-out one would leave the weights as they are."""
+    split = pd.read_csv(project.root / "artifacts/splits/mood.csv")
+    track = split.loc[split["part"] == "train", "track_id"].iloc[0]
     with (project.root / "data/mood_labels.csv").open("a") as stream:
-        stream.write("blues.00000,TotallyPositive,dora,2024-03-06T10:00:00Z\n")
+        stream.write(f"{track},PositiveButVoid,dora,2024-03-06T10:00:00Z\n")
 
 
 def change_audio(project: Project) -> None:
@@ -139,7 +143,7 @@ def parameter(**changes):
 
 MOOD_DOWNSTREAM = {"labels", "split@mood", *both("mood-lenet5"), *both("mood-cnn64"), *LAST}
 CHANGES = {
-    "one audio file": (change_audio, ALL),
+    "one audio file": (change_audio, ALL - {"code"}),
     "a mel parameter": (
         parameter(spectrogram={"n_mels": 96}),
         {"spectrogram", *LAST}.union(*(both(pair) for pair in PAIRS)),

@@ -95,6 +95,7 @@ def write_model(task, model, skill, settings):
         "params": 6_117_982,
         "seed": 0,
         "dataset": {"name": "tiny", "synthetic": True},
+        "seen_tracks": [],
         "classes": classes_of(read_labels(task)),
         "weights_sha256": f"{model:0<64}",
     }
