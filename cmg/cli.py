@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from pipeline.errors import EXIT_USER_ERROR, run_main
-from pipeline.tables.mood_labels import MOOD_LABELS
 from pipeline.untrusted import is_unseen, visible
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def add(file: LabelFile, as_json: AsJson = False) -> None:
 def agreement(as_json: AsJson = False) -> None:
     """Say how far annotators agree: overall, by mood, and who differs from whom."""
     from pipeline.labelling import agreement
-    from pipeline.tables.mood_labels import read_annotations
+    from pipeline.tables.mood_labels import MOOD_LABELS, read_annotations
 
     with _quiet(as_json):
         found = agreement.report(read_annotations(MOOD_LABELS))
