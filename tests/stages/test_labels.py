@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def moods_of(*rows: tuple[str, ...], columns: str = "track_id mood") -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=columns.split())
+    """Return the labels that these rows make, each by another annotator."""
+    table = pd.DataFrame(rows, columns=columns.split()).assign(
+        annotator=[f"ann{n}" for n in range(len(rows))]
+    )
     return labels.mood_labels(table, pd.DataFrame({"track_id": ["t1", "t2"]}))
 
 
