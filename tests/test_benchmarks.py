@@ -44,7 +44,7 @@ def test_emotify_says_what_was_found(ratings: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert "200 real rows, 10 planted" in said
     assert "missed 0, good rows rejected 0" in said
-    assert "store equals the clean set: True (200 rows)" in said
+    assert "merged labels equal the clean set: True (200 rows)" in said
 
 
 def failure(
@@ -72,7 +72,7 @@ def test_emotify_fails_when_a_fault_is_missed(
     said = failure(capsys)
     assert "received 1 of 11 faults missed, first batch-0.csv line " in said
     assert "(no_fault): accepted" in said
-    assert "a store of 201 rows that is not the clean set of 200" in said
+    assert "merged labels of 201 rows that are not the clean set of 200" in said
     assert "good rows rejected" not in said
 
 
@@ -86,11 +86,11 @@ def test_emotify_fails_when_a_good_row_is_rejected(
     assert "missed" not in said
 
 
-def test_a_store_that_differs_is_a_shortfall_of_its_own() -> None:
+def test_labels_that_differ_are_a_shortfall_of_their_own() -> None:
     clean = pd.DataFrame({"mood": ["Other", "CalmButWarm"]})
-    assert intake.shortfalls(intake.Tally(), store=clean.copy(), clean=clean) == []
-    assert intake.shortfalls(intake.Tally(), store=clean[::-1].reset_index(drop=True), clean=clean) == [
-        "a store of 2 rows that is not the clean set of 2"
+    assert intake.shortfalls(intake.Tally(), merged=clean.copy(), clean=clean) == []
+    assert intake.shortfalls(intake.Tally(), merged=clean[::-1].reset_index(drop=True), clean=clean) == [
+        "merged labels of 2 rows that are not the clean set of 2"
     ]
 
 
