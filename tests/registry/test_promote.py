@@ -136,7 +136,7 @@ def test_a_fix_that_breaks_the_answers_does_not_serve(
     candidate = tiny.put_model(tracks)
     tiny.run(candidate)
     sources = candidates.shipped.sources()
-    louder = sources["logmel.py"].replace("power *= 10.0", "power *= 10.0\n    power += 20.0")
+    louder = sources["logmel.py"].replace("_AMIN, out=power))", "_AMIN, out=power)) + np.float32(20.0)")
     assert louder != sources["logmel.py"]
     monkeypatch.setattr(candidates.shipped, "sources", lambda: sources | {"logmel.py": louder})
     assert "against 1.000 of version 1" in tiny.run(candidate)["reason"]
