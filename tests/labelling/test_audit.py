@@ -185,7 +185,7 @@ def test_a_page_of_an_earlier_version_still_goes_with_a_new_one(audited: Library
     old = json.loads(path.read_text())
     files.write_json(path, {name: old[name] for name in old if name not in ("accuracy", "baseline")})
     audit.audit("mood", top=1)
-    assert "of the labels out of fold" in audit.PAGE.read_text()
+    assert "Out of fold the model agrees with" in audit.PAGE.read_text()
 
 
 @pytest.mark.parametrize(

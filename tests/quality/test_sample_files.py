@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,8 @@ def test_half_of_the_files_make_a_copy_of_the_sample(n_sample: int, n_other: int
 def test_a_copy_of_the_sample_taken_in_as_a_folder_stays_synthetic(
     workspace: Path, library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
     source = workspace / "my-own-music"
     library.audio.rename(source)
     hashes = frozenset(files.sha256(path) for path in source.rglob("*.au"))

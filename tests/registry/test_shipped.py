@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import tracking
+from pipeline import source_code, tracking
 from pipeline.registry import answers, candidates, shipped
 from pipeline.registry.versions import model_name
 from tests.conftest import ROOT
@@ -147,8 +147,10 @@ def test_dvc_registers_again_when_what_a_version_ships_has_changed() -> None:
     from ruamel.yaml import YAML
 
     deps = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["register"]["deps"])
-    room = {path.relative_to(ROOT).as_posix() for path in shipped.INFERENCE.glob("*.py")}
-    assert room | {"serving/classifier.py", "artifacts/models", "artifacts/catalog/tracks.csv"} <= deps
+    assert {"artifacts/code/register.json", "serving/classifier.py", "artifacts/models"} <= deps
+    reached = str(source_code.code_of("register")["register"])
+    for module in ("audio", "logmel", "normalise", "network"):
+        assert f"pipeline.inference.{module}" in reached
 
 
 @pytest.mark.slow
