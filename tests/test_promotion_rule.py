@@ -283,20 +283,20 @@ class World:
 
     def add(self, n: int) -> None:
         for _ in range(n):
-            self.library[self.next_content] = self.rng.choice(NAMES[:3])
+            self.recordings[self.next_content] = self.rng.choice(NAMES[:3])
             self.next_content += 1
 
     def train(self) -> tuple[Model, dict[int, str]]:
         """Return a model and its test tracks."""
         shift = 0 if self.rng.random() < 0.8 else self.rng.randrange(3)  # the split mostly stays as it was
-        test = {one: label for one, label in self.library.items() if (one // 3 + shift) % 3 == 0}
+        test = {one: label for one, label in self.recordings.items() if (one // 3 + shift) % 3 == 0}
         number = len(self.models) + 1
         model = Model(
             number,
             skill=self.rng.choice((0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
-            classes=frozenset(self.library.values()),
+            classes=frozenset(self.recordings.values()),
             synthetic=self.synthetic,
-            seen=frozenset(self.library) - test.keys(),
+            seen=frozenset(self.recordings) - test.keys(),
             weights=f"{self.rng.random()}",
         )
         self.models.append(model)
@@ -422,16 +422,16 @@ def two_at_once(world: World) -> None:
 
 def rename_class(world: World) -> None:
     name = world.rng.choice(NAMES[:3])
-    world.library = {one: "rock" if label == name else label for one, label in world.library.items()}
+    world.recordings = {one: "rock" if label == name else label for one, label in world.recordings.items()}
 
 
 def restore_classes(world: World) -> None:
-    world.library = {one: NAMES[one % 3] for one in world.library}
+    world.recordings = {one: NAMES[one % 3] for one in world.recordings}
 
 
 def remove(world: World) -> None:
-    for one in world.rng.sample(sorted(world.library), len(world.library) // 4):
-        del world.library[one]
+    for one in world.rng.sample(sorted(world.recordings), len(world.recordings) // 4):
+        del world.recordings[one]
 
 
 def delete_version(world: World) -> None:
@@ -447,7 +447,7 @@ def delete_alias(world: World) -> None:
 
 def switch_data(world: World) -> None:
     world.synthetic = not world.synthetic
-    world.library.clear()
+    world.recordings.clear()
     world.add(60)
 
 
@@ -472,7 +472,7 @@ def test_no_order_of_events_lets_a_worse_one_in_or_keeps_a_better_one_out() -> N
         world.add(60)
         for _ in range(12):
             world.rng.choice(STEPS)(world)
-            if len(world.library) < 30:
+            if len(world.recordings) < 30:
                 world.add(30)
         n_promoted += len(world.promoted)
         n_kept += len(world.models) - len(world.promoted)
