@@ -273,7 +273,7 @@ class World:
     """A library (content to label), models in the order of registration, the alias, promotions."""
 
     rng: random.Random
-    library: dict[int, str] = field(default_factory=dict)
+    recordings: dict[int, str] = field(default_factory=dict)
     models: list[Model] = field(default_factory=list)
     alias: Model | None = None
     promoted: list[Model] = field(default_factory=list)  # latest first
