@@ -1,5 +1,5 @@
 # make repro   set up, make the sample library if there is no data, run the whole pipeline
-# make test    set up and run the tests          make lint   ruff and mypy
+# make test    set up and run the tests          make lint   ruff, mypy, who may import whom
 # make test-long   more of the flows' faults, and their tests once more, on PostgreSQL
 # make gtzan [ARCHIVE=genres.tar.gz | ARCHIVE=FOLDER]   swap the real GTZAN in (nothing: download it)
 # make folder SRC=FOLDER [LABELS=moods.csv]             swap in any library <genre>/<file>

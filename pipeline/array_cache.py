@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.files import replacing
+from pipeline.syntax import fingerprint
 
 _ENTRY: Final = re.compile(r"([0-9a-f]{64})(?:\.([0-9a-f]{64}))?\.npy")
 
@@ -34,17 +35,7 @@ def key_of(*parts: object) -> str:
 
 def code_digest(*sources: ModuleType | Callable[..., Any]) -> str:
     """Return the SHA-256 of modules' or functions' code; comments, docstrings and layout do not count."""
-    trees = (ast.parse(textwrap.dedent(inspect.getsource(source))) for source in sources)
-    return key_of(*(ast.dump(_without_docstrings(tree)) for tree in trees))
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    return fingerprint(*(ast.parse(textwrap.dedent(inspect.getsource(source))) for source in sources))
 
 
 def store(folder: Path, key: str, array: np.ndarray) -> Path:

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipeline.errors import CmgError
+from pipeline.syntax import fingerprint, is_docstring
 
 STAGES: Final = (
     "catalog",
@@ -177,7 +178,7 @@ def _module(name: str) -> _Module | None:
         elif names := _names_bound(node):
             for name in names:
                 module.definitions.setdefault(name, []).append(node)
-        elif not (_is_string(node) or "TYPE_CHECKING" in ast.dump(getattr(node, "test", node))):
+        elif not (is_docstring(node) or "TYPE_CHECKING" in ast.dump(getattr(node, "test", node))):
             module.others.append(node)
     return module
 
@@ -316,32 +317,7 @@ def _joined(node: ast.AST) -> list[str]:
 
 @functools.cache
 def _hash_of(use: Use) -> str:
-    shapes = [_shape(node) for node in _nodes(use)]
-    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:32]
-
-
-def _shape(value: Any) -> Any:
-    """Return a syntax tree as nested lists, without docstrings, positions and what is not said.
-
-    Not `ast.dump`: its text differs between versions of Python, which would re-run everything on another.
-    """
-    if isinstance(value, list):
-        return [_shape(item) for item in value if not _is_string(item)]
-    if not isinstance(value, ast.AST):
-        return value
-    fields = [
-        (name, _shape(child)) for name, child in ast.iter_fields(value) if child is not None and child != []
-    ]
-    return [type(value).__name__, *fields]
-
-
-def _is_string(node: Any) -> bool:
-    """Return whether a statement is nothing but a string: a docstring."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return fingerprint(*_nodes(use))[:32]
 
 
 def _is_main_block(node: ast.stmt) -> bool:

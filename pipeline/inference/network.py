@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -56,19 +55,3 @@ class Network:
         while batch := list(islice(slices, _BATCH)):
             found.append(self.of_features(logmel.features(batch, self.settings)))
         return np.concatenate(found)
-
-    def of_rows(self, rows: Iterable[bytes], *, max_seconds: float = audio.MAX_SECONDS) -> list[np.ndarray]:
-        """Return `of_audio` of each row; the first that is refused is named by its number from 0.
-
-        Raises
-        ------
-        DataError
-            ``row 3: expected audio, received …``; nothing is returned for the other rows.
-        """
-        found = []
-        for number, encoded in enumerate(rows):
-            try:
-                found.append(self.of_audio(encoded, max_seconds=max_seconds))
-            except DataError as error:
-                raise DataError(f"row {number}: {error}") from None
-        return found

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.syntax import fingerprint
+
 _ROOT: Final = Path(__file__).parents[2]
 INFERENCE: Final = _ROOT / "pipeline" / "inference"
 CLASSIFIER: Final = _ROOT / "serving" / "classifier.py"
@@ -24,7 +26,6 @@ PACKAGE_PREFIX: Final = "cmg_inference_"
 REQUIREMENTS: Final = ("mlflow", "numpy", "onnxruntime", "pandas", "scipy", "soundfile", "soxr")
 
 _WORKSPACE_NAME: Final = "pipeline.inference"
-_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def sources() -> dict[str, str]:
@@ -92,24 +93,9 @@ def content_sha256(card: dict[str, Any]) -> str:
     str
         Of card, pinned requirements and code; comments, docstrings and layout of the code do not count.
     """
-    code = {file: meaning(text) for file, text in sources().items()}
-    classifier = meaning(CLASSIFIER.read_text(encoding="utf-8"))
+    code = {file: fingerprint(ast.parse(text)) for file, text in sources().items()}
+    classifier = fingerprint(ast.parse(CLASSIFIER.read_text(encoding="utf-8")))
     return _sha256({"card": card, "requirements": requirements(), "code": code, "classifier": classifier})
-
-
-def meaning(source: str) -> str:
-    r"""Return source code without comments, docstrings and layout.
-
-    Examples
-    --------
-    >>> meaning('def one():  # why\n    "Return 1."\n    return (1)')
-    'def one():\n    return 1'
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
 
 
 def _sha256(value: Any) -> str:
