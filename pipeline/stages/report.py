@@ -24,7 +24,6 @@ from pipeline.tables.features import features_path, load_features
 from pipeline.tables.label_history import HISTORY_FILE
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels, soft_labels
 from pipeline.tables.predictions import plots_folder
-from pipeline.tables.splits import LEAKY
 from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
 from pipeline.training.models import TITLES
 from pipeline.untrusted import without_mark
@@ -259,7 +258,6 @@ def context(settings: params.Params) -> Row:
         "comparison": comparison(tasks),
         "reported": [row for row in REPORTED if row["task"] in settings.tasks],
         "notes": notes(dataset["name"], list(PROTOCOLS)),
-        "leaky_protocols": LEAKY,
         "rows_shown": ROWS_SHOWN,
         "intakes_shown": INTAKES_SHOWN,
         "tracks_shown": TRACKS_SHOWN,

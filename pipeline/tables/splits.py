@@ -13,7 +13,7 @@ import pandas as pd
 
 PARTS: Final = ("train", "valid", "test")
 
-LEAKY: Final = frozenset({"shuffled"})
+LEAKY: Final = frozenset({"shuffled", "seed"})  # its name in 0.1.0: a split of then still leaks
 
 OPTIMISTIC: Final = frozenset({"track"})
 
