@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from pipeline import tracking
 from pipeline.errors import run_main
+from pipeline.taxonomy import TASKS
 
 COLUMNS = {
     "start_time": "started",
@@ -18,9 +19,12 @@ COLUMNS = {
 
 def main() -> None:
     """Read the task's MLflow experiment and print one row per trained model."""
-    runs = tracking.configure().search_runs(experiment_names=[sys.argv[1]], order_by=["start_time DESC"])
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("task", choices=TASKS)
+    task = parser.parse_args().task
+    runs = tracking.configure().search_runs(experiment_names=[task], order_by=["start_time DESC"])
     table = runs.reindex(columns=list(COLUMNS)).rename(columns=COLUMNS)
-    print(table.dropna(subset=["model", "accuracy"]).round(3).to_string(index=False))
+    print(table.dropna(subset=["model", "accuracy"]).to_string(index=False, float_format="%.3f"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from pipeline.errors import run_main
@@ -12,7 +12,9 @@ from pipeline.inference.logmel import LogMel, features
 
 def main() -> None:
     """Decode the file, cut it into slices and print each slice's log-mel: shape and range."""
-    samples = audio.load(Path(sys.argv[1]))  # float32 (n_samples,), mono, 22 050 Hz
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("file", type=Path, help="audio: au, wav, flac, mp3, ogg")
+    samples = audio.load(parser.parse_args().file)  # float32 (n_samples,), mono, 22 050 Hz
     print(f"{len(samples) / audio.SAMPLE_RATE:.1f} s")
     for number, table in enumerate(features(audio.slices(samples), LogMel())):
         bands, frames = table.shape

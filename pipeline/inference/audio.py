@@ -106,7 +106,8 @@ def _refused(name: object) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, MemoryError) as error:
-        reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+        words = getattr(error, "strerror", None) or str(error)  # the system's own words have no path
+        reason = words.rsplit(": ", 1)[-1].strip().rstrip(".")
         raise DataError(f"expected audio, received {name}: {reason}") from None
 
 
