@@ -37,6 +37,7 @@ LOCK: Final = Path("requirements.lock")
 # Modules without which every output would be the same.
 EXEMPT: Final = {
     "pipeline.errors": "says why a stage failed, and a stage that fails has no outputs",
+    "pipeline.messages": "keeps passwords out of what is printed and logged",
     "pipeline.params": "checks params.yaml and passes it on; its values are dependencies, key by key",
     "pipeline.source_code": "lists code; the stage that runs it, `code`, depends on every file",
     "pipeline.stage_run": "watches over a running stage",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import soundfile
 
 from pipeline import files, params
 from tests import watchdog
+from tests.flows import postgres
 
 ROOT = Path(__file__).parents[1]
 RATE = 22_050
@@ -89,6 +91,13 @@ def annotations_of(track_ids: tuple[str, ...]) -> pd.DataFrame:
         for who in ("ann", "bob", "cy")
     ]
     return pd.DataFrame(rows, columns=["track_id", "mood", "annotator", "labelled_at"])
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Server]:
+    """Run a PostgreSQL for the tests of one file."""
+    with postgres.server() as running:
+        yield running
 
 
 @pytest.fixture

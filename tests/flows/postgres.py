@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.flows.stack import free_ports
 
 
@@ -21,6 +23,9 @@ def programs() -> Path | None:
     if on_path:
         return Path(on_path).resolve().parent
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+NEEDED = pytest.mark.skipif(programs() is None, reason="needs PostgreSQL: apt-get install postgresql")
 
 
 @dataclass(frozen=True)

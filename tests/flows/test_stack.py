@@ -56,9 +56,7 @@ POSTGRESQL = pytest.param(
     "postgresql",
     marks=[
         pytest.mark.long,
-        pytest.mark.skipif(
-            postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
-        ),
+        postgres.NEEDED,
     ],
 )
 on_sqlite = pytest.mark.parametrize("stack", ["sqlite"], indirect=True)

@@ -18,7 +18,7 @@ from tests.flows.stack import Stack, answers, eventually, free_ports, wait_until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"),
+    postgres.NEEDED,
 ]
 
 VERSIONS = "select count(*) from model_versions"

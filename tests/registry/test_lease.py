@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +58,8 @@ with lease.hold(tracking.configure().MlflowClient(), "genre-classifier"):
     time.sleep(600)
 """
 
-needs_postgres = pytest.mark.skipif(
-    postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
-)
 
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[postgres.Server]:
-    with postgres.server() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=postgres.NEEDED)])
 def shared(
     request: pytest.FixtureRequest, tracks: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> pd.DataFrame:

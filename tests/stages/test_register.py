@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -32,18 +31,7 @@ CLASSES = ["blues", "metal"]
 HELD_OUT = [f"blues.{n:05}" for n in range(6)] + [f"metal.{n:05}" for n in range(6)]
 
 
-needs_postgres = pytest.mark.skipif(
-    postgres.programs() is None, reason="needs PostgreSQL: apt-get install postgresql"
-)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[postgres.Server]:
-    with postgres.server() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=postgres.NEEDED)])
 def registry(request: pytest.FixtureRequest, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with an empty store behind it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
