@@ -66,12 +66,13 @@ def write(folder: Path) -> tuple[Path, Path]:
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Let the package in ``folder`` be imported within the block; forget it after, as ``folder`` goes."""
+    package = package_name()
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
-        for name in [name for name in sys.modules if name.split(".")[0] == package_name()]:
+        for name in [name for name in sys.modules if name.split(".")[0] == package]:
             del sys.modules[name]
 
 
