@@ -21,7 +21,7 @@ TRACKS = [f"blues.{number:05}" for number in range(30)]
 GOOD = [f"{track},Other,bob,{TIME}" for track in TRACKS]
 BAD = [f"polka.{number:05},Other,bob,{TIME}" for number in range(5)]
 FILES = {"a.csv": [*GOOD, *BAD], "b.csv": None}
-RANDOM_KILLS = 20
+RANDOM_KILLS = 8
 
 # One process imports everything; each round is a child of it in a folder of its own that dies by SIGKILL:
 # just before it changes the inbox or the data for the n-th time, or at any time. A second one ends the work.
