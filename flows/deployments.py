@@ -86,7 +86,7 @@ async def serve(served: list[RunnerDeployment]) -> None:
 
 def main() -> None:
     """Register the deployments and run what is due, until stopped."""
-    server.wait_for_server()
+    server.wait_for_server(server.START_SECONDS)
     ensure_limits()
     server.close_orphans(deployment.name for deployment in deployments())
     asyncio.run(serve(deployments()))

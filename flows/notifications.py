@@ -85,7 +85,7 @@ def main() -> None:
     by.add_argument("--webhook", metavar="URL", help="post subject and text there as JSON")
     by.add_argument("--block", metavar="TYPE/NAME", help="a notification block of the Prefect server")
     args = parser.parse_args()
-    wait_for_server(0)
+    wait_for_server()
     notify_by(webhook(args.webhook) if args.webhook else args.block)
     print(f"automation {NAME!r} is active")
 

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
 
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -33,33 +34,54 @@ MACHINE: Final = "machine"  # the label of a run that says where it runs
 _LOOK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 5
 _SILENCES: Final = 3
-_START_SECONDS: Final = 120  # a first start migrates a new database
+START_SECONDS: Final = 120  # a first start migrates a new database
 
 
-def wait_for_server(seconds: float = _START_SECONDS) -> None:
+def wait_for_server(seconds: float = 0) -> None:
     """Return when the Prefect server answers, and takes our password.
+
+    Parameters
+    ----------
+    seconds
+        How long to wait for it to start: what is started together with it allows `START_SECONDS`.
 
     Raises
     ------
     CmgError
-        Nobody said where it is, or it asks for another password.
+        Nobody said where it is, the address is not that of its API, or it asks for another password.
     UnavailableError
         It does not within ``seconds``.
     """
-    if not get_current_settings().api.url:
-        raise CmgError(
-            "expected PREFECT_API_URL to hold the Prefect server's address, received none. "
-            "After make up on this machine: export PREFECT_API_URL=http://127.0.0.1:4200/api."
-        )
-    deadline = time.monotonic() + seconds
+    _require_address()
+    asyncio.run(_wait(seconds))
     with get_client(sync_client=True) as client:
-        while (fault := client.api_healthcheck()) is not None:
+        _require_password(client)
+
+
+async def _wait(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    async with get_client() as client:
+        while (fault := await _fault(client)) is not None:
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"expected a Prefect server at {client.api_url}, received {fault}. Start it: make up."
                 )
-            time.sleep(1)
-        _require_password(client)
+            await asyncio.sleep(1)
+
+
+def _require_address() -> None:
+    """Raise `CmgError` if no API can be at ``PREFECT_API_URL``: the pages' address answers any path."""
+    example = "After make up on this machine: export PREFECT_API_URL=http://127.0.0.1:4200/api."
+    url = get_current_settings().api.url
+    if not url:
+        raise CmgError(
+            f"expected PREFECT_API_URL to hold the Prefect server's address, received none. {example}"
+        )
+    if "api" not in urlsplit(url).path.split("/"):
+        raise CmgError(
+            f"expected PREFECT_API_URL to hold the address of the server's API, which ends in /api, "
+            f"received {url}. {example}"
+        )
 
 
 def _require_password(client: SyncPrefectClient) -> None:
@@ -85,7 +107,7 @@ async def watch_server() -> None:
     async with get_client() as client:
         while silent < _SILENCES:
             await asyncio.sleep(_LOOK_SECONDS)
-            silent = 0 if await _answers(client) else silent + 1
+            silent = 0 if await _fault(client) is None else silent + 1
         address = client.api_url
     await asyncio.to_thread(processes.end_runs)
     print(
@@ -95,12 +117,12 @@ async def watch_server() -> None:
     os._exit(EXIT_TRY_LATER)
 
 
-async def _answers(client: PrefectClient) -> bool:
-    """Return whether the server answers within five seconds; the client itself would try for minutes."""
+async def _fault(client: PrefectClient) -> Exception | str | None:
+    """Return why the server is not healthy; the client itself would wait for a minute."""
     try:
-        return await asyncio.wait_for(client.api_healthcheck(), _ANSWER_SECONDS) is None
+        return await asyncio.wait_for(client.api_healthcheck(), _ANSWER_SECONDS)
     except TimeoutError:
-        return False
+        return f"no answer within {_ANSWER_SECONDS} s"
 
 
 def label_machine() -> None:

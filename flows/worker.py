@@ -81,7 +81,7 @@ async def work() -> None:
 
 def main() -> None:
     """Put pool and deployments in place, then work until stopped."""
-    server.wait_for_server()
+    server.wait_for_server(server.START_SECONDS)
     ensure_limits()
     ensure_pool()
     declared = deployments()
