@@ -15,12 +15,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import psutil
+import requests
 
 from flows.retries import retry_seconds
 from pipeline.errors import CmgError, run_main
@@ -35,6 +37,7 @@ DATABASES: Final = {"CMG_MLFLOW_STORE", "PREFECT_API_DATABASE_CONNECTION_URL"}
 RUNNERS: Final = ("deployments", "worker")  # modules of flows: serve the deployments, or work for a pool
 _ALWAYS: Final = ("Report", "Data Docs")  # the other pages are there once a command has made them
 _DOWN_SECONDS: Final = 90
+_UP_SECONDS: Final = 120
 
 
 def environment() -> dict[str, str]:
@@ -178,9 +181,39 @@ def up(*, detach: bool) -> None:
     print(addresses(values), flush=True)
     print(f"user {values[password.SERVERS].partition(':')[0]}; make password prints the password", flush=True)
     print(f"logs in {LOGS}/; " + ("make down stops all" if detach else "Ctrl-C stops all"), flush=True)
-    stay = [] if detach else ["--nodaemon", "--silent"]
-    command = [sys.executable, "-m", "supervisor.supervisord", *stay, "--configuration", str(CONFIGURATION)]
-    os.execve(sys.executable, command, values)
+    command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(CONFIGURATION)]
+    if not detach:
+        os.execve(sys.executable, [*command, "--nodaemon", "--silent"], values)
+    subprocess.run(command, env=values, check=True)
+    wait_for_answers(values)
+    print("all answer")
+
+
+def wait_for_answers(values: Mapping[str, str]) -> None:
+    """Return when all servers answer.
+
+    Raises
+    ------
+    CmgError
+        One does not within two minutes; a first start makes two databases.
+    """
+    deadline = time.monotonic() + _UP_SECONDS
+    for name in PORTS:
+        while not _answers(f"http://127.0.0.1:{values[name]}/"):
+            if time.monotonic() > deadline:
+                raise CmgError(
+                    f"expected an answer at port {values[name]} within {_UP_SECONDS} s, received none. "
+                    f"See {LOGS}/; make down stops what runs."
+                )
+            time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    """Return whether a server is there, if only to ask for the password."""
+    try:
+        return requests.get(url, timeout=2, allow_redirects=False).status_code < 500
+    except requests.RequestException:
+        return False
 
 
 def mlflow() -> None:

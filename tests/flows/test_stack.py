@@ -26,7 +26,7 @@ import pytest
 from serving import password
 from tests import project as projects
 from tests.flows import attack, browser, postgres
-from tests.flows.stack import HOUR, NIGHTLY, WEEKLY, Stack, eventually, wait_until
+from tests.flows.stack import HOUR, NIGHTLY, WEEKLY, Stack, answers, eventually, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -549,6 +549,7 @@ def test_ctrl_c_stops_everything_and_a_background_start_shows_and_stops_it(stack
     wait_until(lambda: not stack.processes(), 20, "no process is left")
     before = stack.times_ready()
     assert "make down stops all" in stack.services("up", "--detach")
+    assert all(answers(url) for url in (stack.api, stack.mlflow, stack.pages))  # as soon as it has returned
     wait_until(lambda: stack.times_ready() > before, 180, "the deployments are served")
     status = stack.services("status")
     assert status.count("RUNNING") == 4
