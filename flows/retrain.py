@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import httpx
 from prefect import flow, get_run_logger, task
@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from flows import artifacts, graph, processes, server
+from flows import artifacts, form, graph, processes, server
 from flows.errors import without_secrets
 from flows.graph import Stage
 from flows.overrides import overridden
@@ -28,11 +28,10 @@ from flows.server import label_machine
 from flows.stages import LIMITS, RETRY_SECONDS, Outcome, run_stage
 from pipeline import params, tracking
 from pipeline.errors import CmgError, run_main
-from pipeline.params import ModelName, Protocol, Task
+from pipeline.params import ModelName, Task
 from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 TIMEOUT_SECONDS: Final = 12 * 3600
-_AS_IN_PARAMS: Final = "params.yaml"
 
 
 def ensure_limits() -> None:
@@ -52,7 +51,7 @@ def overrides_of(
     chosen: dict[str, Any] = dict(overrides)
     chosen |= {"tasks": tasks} if tasks else {}
     chosen |= {"models": models} if models else {}
-    chosen |= {} if protocol == _AS_IN_PARAMS else {"split.protocol": protocol}
+    chosen |= {} if protocol == form.AS_IN_PARAMS else {"split.protocol": protocol}
     return chosen
 
 
@@ -63,11 +62,11 @@ def _run_name() -> str:
 @flow(name="retrain", flow_run_name=_run_name, timeout_seconds=TIMEOUT_SECONDS, log_prints=True)
 @without_secrets
 def retrain(
-    tasks: list[Task] = [],  # noqa: B006 - Prefect shows it in the form, and validates a copy
-    models: list[ModelName] = [],  # noqa: B006
-    protocol: Literal["params.yaml"] | Protocol = "params.yaml",
-    force: bool = False,
-    overrides: dict[str, Any] = {},  # noqa: B006
+    tasks: form.Tasks = [],  # noqa: B006 - Prefect shows it in the form, and validates a copy
+    models: form.Models = [],  # noqa: B006
+    protocol: form.ProtocolChoice = "params.yaml",
+    force: form.Force = False,
+    overrides: form.Overrides = {},  # noqa: B006
 ) -> State[dict[str, str]]:
     """Run the pipeline's stages, skip what has not changed, and promote the better model.
 
