@@ -48,6 +48,12 @@ def test_broken_files_are_named_and_left_out(project: Project) -> None:
     assert np.load(project.root / "artifacts/features/blues.00092.npy").shape == (1, 128, 431)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Make one project for tests that put back what they change."""
+    return projects.make(tmp_path_factory.mktemp("shared"))
+
+
 @pytest.mark.parametrize(
     ("row", "named"),
     [
@@ -57,15 +63,17 @@ def test_broken_files_are_named_and_left_out(project: Project) -> None:
         ("blues.00000,Other,dora,yesterday", "yesterday"),
     ],
 )
-def test_bad_label_stops_before_training_and_names_the_row(project: Project, row: str, named: str) -> None:
-    path = project.root / "data/mood_labels.csv"
-    path.write_text(path.read_text() + row + "\n")
+def test_bad_label_stops_before_training_and_names_the_row(shared: Project, row: str, named: str) -> None:
+    path = shared.root / "data/mood_labels.csv"
+    valid = path.read_text()
+    path.write_text(valid + row + "\n")
     line = len(path.read_text().splitlines())
-    done = project.dvc("repro", check=False)
+    done = shared.dvc("repro", check=False)
+    path.write_text(valid)
     assert done.returncode != 0
     assert named in done.stdout + done.stderr
     assert f"line {line}" in done.stdout + done.stderr
-    assert not (project.root / "artifacts/models").exists()
+    assert not (shared.root / "artifacts/models").exists()
     assert not any(name.startswith("train") for name in projects.stages_run(done.stdout))
 
 
