@@ -134,7 +134,7 @@ class Stack:
             "PREFECT_API_URL": self.api,
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # a schedule that a test adds is soon seen
-            "CMG_RETRY_SECONDS": "8,12",
+            "CMG_RETRY_SECONDS": "2,10",
         }
         return kept | self.ports | self.settings | own
 
