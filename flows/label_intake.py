@@ -15,14 +15,14 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed, State
+from prefect.states import Completed, Failed, State
 
 from flows import links, server
 from flows.errors import without_secrets
 from flows.markdown import inline, message
 from flows.server import label_machine
 from pipeline import data_folder, files, params
-from pipeline.errors import run_main
+from pipeline.errors import CmgError, run_main
 from pipeline.labelling import inbox
 from pipeline.labelling.inbox import Intake
 from pipeline.quality.intake import SUITE
@@ -35,7 +35,9 @@ from pipeline.untrusted import visible, without_mark
 from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
 
 RETRAIN: Final = "retrain/on-demand"
-REJECTED: Final = "Rejected"  # the state's name if a row was not taken; notifications listen for it
+# The state's name if a row was not taken, for which notifications listen. Its type is Failed, although the
+# good rows are merged: Prefect shows by the type whether a run needs somebody's attention.
+REJECTED: Final = "Rejected"
 MESSAGE: Final = inbox.INBOX / "commit-message.txt"
 TIMEOUT_SECONDS: Final = 13 * 3600  # a retrain, which it waits for, takes twelve hours at most
 _ROWS_SHOWN: Final = 50
@@ -242,14 +244,17 @@ def _summary(taken: list[Intake], fresh: int, wanted: int, retrained: bool) -> S
     text += ": it was asked for." if retrained else "."
     data = {"accepted": accepted, "rejected": rejected, "new_tracks": fresh, "retrain": retrained}
     if rejected or faults:
-        return Completed(name=REJECTED, message=text, data=data)
+        return Failed(name=REJECTED, message=text)
     return Completed(message=text, data=data)
 
 
 def main() -> None:
-    """Run the flow once."""
+    """Run the flow once; exit code 2 if any row was rejected."""
     server.wait_for_server()
-    label_intake()
+    state = label_intake(return_state=True)
+    if state.name == REJECTED:
+        raise CmgError(str(state.message))
+    state.result()
 
 
 if __name__ == "__main__":

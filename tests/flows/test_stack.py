@@ -334,7 +334,7 @@ def test_new_labels_are_merged_and_the_bad_row_is_shown_told_and_put_aside(
     (inbox / "monday.csv").write_text(MONDAY)
     run = stack.ask("label_intake/nightly", min_new_tracks=2)
     state = stack.finish(run)
-    assert (state["type"], state["name"]) == ("COMPLETED", "Rejected"), state
+    assert (state["type"], state["name"]) == ("FAILED", "Rejected"), state
     assert "1 files: 2 rows accepted, 1 rejected" in state["message"]
     assert state["message"].endswith("1 tracks are new to the models, 2 start a retrain.")
     assert pointer.read_text() == version
