@@ -20,11 +20,29 @@ from great_expectations.render import (
 )
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, FileSystemLoader
+from jinja2 import BytecodeCache, ChoiceLoader, FileSystemLoader
+from jinja2.bccache import Bucket
 
 import pipeline.templates
 
 _TEMPLATES: Final = Path(pipeline.templates.__file__).parent
+
+
+class _Compiled(BytecodeCache):
+    """Compiled templates of this process: Great Expectations would compile all of them anew for each page."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED: Final = _Compiled()
 
 
 class PageView(DefaultJinjaPageView):
@@ -40,6 +58,7 @@ class PageView(DefaultJinjaPageView):
         own = FileSystemLoader([_TEMPLATES / "data_docs", _TEMPLATES])
         assert self.env.loader is not None
         self.env.loader = ChoiceLoader([own, self.env.loader])
+        self.env.bytecode_cache = _COMPILED
 
     def render(self, document: RenderedDocumentContent, template: str | None = None, **values: Any) -> str:
         """Return the page's HTML."""
