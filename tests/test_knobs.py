@@ -211,7 +211,7 @@ KNOBS = {
     **{
         f"train.models.{model}.{key}": Knob("train", value, trained)
         for model in MODELS
-        for key, value in (("epochs", 2), ("learning_rate", 0.01), ("patience", 2))
+        for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
     },
     "evaluate.bootstrap": Knob("evaluate", 7, scored),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),

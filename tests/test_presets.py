@@ -89,7 +89,8 @@ def test_the_preset_report_is_the_project_reports(workspace: Path) -> None:
         "l2",
         "report",
     )
-    assert {name: one.epochs for name, one in settings.train.models.items()} == {"lenet5": 20, "cnn64": 100}
+    assert settings.train.models["lenet5"].epochs == 20
+    assert settings.train.models["cnn64"].epochs == 100
 
 
 def test_a_preset_that_does_not_fit_leaves_the_file_untouched(workspace: Path) -> None:
