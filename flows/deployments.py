@@ -1,32 +1,23 @@
-"""When flows run: the deployments, served by ``python -m flows.deployments``.
-
-``prefect.yaml`` says the same for work pools. A run that is still going holds its deployment's only slot: the
-next scheduled one is cancelled, the next one asked for waits, and both say so in their state.
-"""
+"""Serve the deployments that ``prefect.yaml`` declares: ``python -m flows.deployments``."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import load_flow_from_entrypoint
 from prefect.runner import Runner
 from prefect.schedules import Cron
+from ruamel.yaml import YAML
 
 from flows import schedules, server
-from flows.label_intake import label_intake
-from flows.retrain import ensure_limits, retrain
+from flows.retrain import ensure_limits
 from pipeline.errors import run_main
 
-TIMEZONE: Final = "UTC"
-NIGHTLY: Final = "0 1 * * *"
-WEEKLY: Final = "0 3 * * 1"  # Mondays at three, when nobody needs the machine
-
-
-def one_at_a_time(strategy: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
-    """Return the limit of one run, and what becomes of the next."""
-    return ConcurrencyLimitConfig(limit=1, collision_strategy=strategy)
+DECLARED: Final = Path("prefect.yaml")
 
 
 def address(deployment: RunnerDeployment) -> str:
@@ -35,28 +26,26 @@ def address(deployment: RunnerDeployment) -> str:
 
 
 def deployments() -> list[RunnerDeployment]:
-    """Return what is served; by its slug a schedule is known again (`flows.schedules`)."""
-    weekly: Any = retrain.to_deployment(
-        "weekly",
-        schedule=Cron(WEEKLY, timezone=TIMEZONE, slug="weekly"),
-        concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
-        description="Retrain once a week; skip what has not changed, promote the better model.",
-        tags=["scheduled"],
+    """Return what ``prefect.yaml`` declares, to be served by this machine.
+
+    `prefect deploy` reads that file for work pools only; what is served would be declared once more in code.
+    """
+    return [_deployment(entry) for entry in YAML(typ="safe").load(DECLARED)["deployments"]]
+
+
+def _deployment(declared: dict[str, Any]) -> RunnerDeployment:
+    flow: Any = load_flow_from_entrypoint(declared["entrypoint"])
+    return flow.to_deployment(
+        declared["name"],
+        # By its slug a schedule is known again (`flows.schedules`).
+        schedules=[
+            Cron(schedule["cron"], timezone=schedule["timezone"], slug=schedule["slug"])
+            for schedule in declared.get("schedules", [])
+        ],
+        concurrency_limit=ConcurrencyLimitConfig(**declared["concurrency_limit"]),
+        description=declared["description"],
+        tags=declared["tags"],
     )
-    on_demand: Any = retrain.to_deployment(
-        "on-demand",
-        concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.ENQUEUE),
-        description="Retrain now, with parameters of your choice.",
-        tags=["on-demand"],
-    )
-    nightly: Any = label_intake.to_deployment(
-        "nightly",
-        schedule=Cron(NIGHTLY, timezone=TIMEZONE, slug="nightly"),
-        concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
-        description="Check and merge the label files in inbox/labels; retrain when enough tracks are new.",
-        tags=["scheduled", "labels"],
-    )
-    return [weekly, on_demand, nightly]
 
 
 class StoppableRunner(Runner):

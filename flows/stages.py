@@ -33,6 +33,7 @@ LIMITS: Final = {"train": GPU, "promote": "champion"}
 RETRY_SECONDS: Final = retry_seconds()
 _LEASE_SECONDS: Final = 60  # a killed training holds its slot no longer than this
 
+# `dvc repro` says what it did in no other form than these words; it has no --json.
 _UNCHANGED: Final = "didn't change, skipping"
 _RESTORED: Final = "is cached - skipping run, checking out outputs"
 # DVC's advice to whoever types the command; it stands after every stage.

@@ -23,7 +23,7 @@ from pipeline.quality import labels as label_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
-from pipeline.taxonomy import MOODS, canonical_mood
+from pipeline.taxonomy import canonical_mood
 from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
@@ -47,34 +47,14 @@ _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 # Two computers' clocks may differ by so much.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
-_ROW_CHECKS: Final = (
-    Check(
-        name="future_date",
-        column="labelled_at",
-        expected="a time that is not in the future",
-        advice="Correct the time, or the clock of the computer that wrote it.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "future_time"},
-        severity="critical",
-        shown=("labelled_at",),
-    ),
-    Check(
-        name="past_date",
-        column="labelled_at",
-        expected=f"a time in or after {_EARLIEST.year}",
-        advice="Correct the time, or the clock of the computer that wrote it.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "past_time"},
-        severity="critical",
-        shown=("labelled_at",),
-    ),
+_SPELLING_CHECKS: Final = (
     Check(
         name="spelling",
         column="mood",
         expected="the taxonomy's spelling",
         advice="An accepted row is merged in that spelling; nothing to do.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "normalised"},
+        expectation="ExpectColumnPairValuesToBeEqual",
+        arguments={"column_A": "mood", "column_B": "mood_class", "ignore_row_if": "either_value_is_missing"},
         shown=("normalised",),
     ),
     Check(
@@ -115,20 +95,20 @@ _REPEAT_CHECKS: Final = (
         column="annotator",
         expected="one answer of an annotator for a track",
         advice="It is there already; nothing to do.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "repeats"},
+        expectation="ExpectColumnPairValuesToBeEqual",
+        arguments={"column_A": "row", "column_B": "given_first"},
         severity="critical",
-        shown=(*_KEY, "repeats"),
+        shown=(*_KEY, "earlier"),
     ),
     Check(
         name="conflict",
         column="mood",
         expected="no second, other answer of an annotator for a track",
         advice="The earlier answer stands; if this one is meant, correct mood_labels.csv.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "contradicts"},
+        expectation="ExpectColumnPairValuesToBeEqual",
+        arguments={"column_A": "mood_class", "column_B": "earlier_mood"},
         severity="critical",
-        shown=(*_KEY, "mood", "contradicts"),
+        shown=(*_KEY, "mood", "earlier"),
     ),
 )
 
@@ -194,19 +174,20 @@ def check_batch(
     docs, page
         Folder of the Data Docs, and what this batch's pages are called beside their suite's name.
     """
-    table = derived(rows, positions, known_tracks=known_tracks, now=now, extra=extra)
+    table = derived(rows, positions, known_tracks=known_tracks, extra=extra)
     table["respelled"] = table["row"].map(dict(respelled)).astype("object")
-    found = _run(table, _row_checks(settings), 0, settings, docs, page)
+    found = _run(table, _row_checks(settings, now), 0, settings, docs, page)
     valid = table.loc[~table.index.isin(list(_reasons(found)))]
     found += _run(_with_earlier(valid, labels), _REPEAT_CHECKS, 1, settings, docs, page)
     reasons = _reasons(found)
     accepted = table.loc[~table.index.isin(list(reasons))]
     subjects = _subjects(accepted, labels, dropped=dropped, settings=settings)
+    is_other_mood = accepted["mood"].notna() & (accepted["mood"] != accepted["mood_class"])
     whole = _run(subjects, _batch_checks(settings), 2, settings, docs, page)
     return Verdict(
         findings=(*found, *whole),
         reasons=reasons,
-        normalised=frozenset(accepted.index[accepted[["normalised", "respelled"]].notna().any(axis=1)]),
+        normalised=frozenset(accepted.index[is_other_mood | accepted["respelled"].notna()]),
         fault="; ".join(finding.message() for finding in whole if finding.severity == "critical"),
     )
 
@@ -251,7 +232,7 @@ def _run(
     )
 
 
-def _row_checks(settings: IntakeParams) -> list[Check]:
+def _row_checks(settings: IntakeParams, now: datetime) -> list[Check]:
     """Return the checks of single rows, of the stage ``labels`` and of the intake."""
     sizes = [
         Check(
@@ -281,7 +262,28 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
     filled = label_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
     content = [check for check in label_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
-    return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_ROW_CHECKS]
+    return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_time_checks(now), *_SPELLING_CHECKS]
+
+
+def _time_checks(now: datetime) -> tuple[Check, ...]:
+    """Return the checks of when a row was labelled."""
+    spans = (
+        ("future_date", "a time that is not in the future", {"max_value": now.astimezone(UTC) + _CLOCK_SKEW}),
+        ("past_date", f"a time in or after {_EARLIEST.year}", {"min_value": _EARLIEST}),
+    )
+    return tuple(
+        Check(
+            name=name,
+            column="labelled_at",
+            expected=expected,
+            advice="Correct the time, or the clock of the computer that wrote it.",
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "time", **span},
+            severity="critical",
+            shown=("labelled_at",),
+        )
+        for name, expected, span in spans
+    )
 
 
 def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
@@ -292,8 +294,8 @@ def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
             column="mood",
             expected=f"different moods in {settings.same_answer_rows} answers or more of one annotator",
             advice="Ask whether they listened; take their rows out of mood_labels.csv if not.",
-            expectation="ExpectColumnValuesToBeNull",
-            arguments={"column": "always"},
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "moods", "min_value": 2},
             shown=("always",),
         ),
         Check(
@@ -301,8 +303,8 @@ def _batch_checks(settings: IntakeParams) -> tuple[Check, ...]:
             column="mood",
             expected=f"the moods' shares within {settings.shift_distance:g} (total variation) of the labels'",
             advice="Make sure that the tracks differ, and not the annotators' idea of the moods.",
-            expectation="ExpectColumnValuesToBeNull",
-            arguments={"column": "shift"},
+            expectation="ExpectColumnValuesToBeBetween",
+            arguments={"column": "distance", "max_value": settings.shift_distance},
             shown=("shift",),
         ),
         Check(
@@ -322,23 +324,18 @@ def derived(
     positions: Sequence[str],
     *,
     known_tracks: Collection[str],
-    now: datetime,
     extra: Mapping[str, str] = NO_CELLS,
 ) -> pd.DataFrame:
     """Return the rows as the suite reads them, each named by its position."""
     lines = rows.assign(**{LINE: range(len(rows))})
     table = label_checks.derived(lines, known_tracks=known_tracks)
     table = table.assign(row=list(positions)).set_axis(list(positions))
-    times = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
-    table["future_time"] = table["labelled_at"].where(times > now.astimezone(UTC) + _CLOCK_SKEW)
     table["extra_cells"] = table["row"].map(dict(extra)).astype("object")
-    table["past_time"] = table["labelled_at"].where(times < _EARLIEST)
     for column in _TEXT:
         table[f"unwritable_{column}"] = table[column].map(_visible, na_action="ignore").astype("object")
     # Of a batch without any mood it would be a column of numbers.
     table["mood_class"] = table["mood_class"].astype("str")
-    is_normalised = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
-    table["normalised"] = (table["mood"] + " → " + table["mood_class"]).where(is_normalised)
+    table["normalised"] = table["mood"] + " → " + table["mood_class"]
     return table
 
 
@@ -366,16 +363,17 @@ def _short(value: str) -> str:
 
 
 def _with_earlier(valid: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """Add ``repeats`` and ``contradicts``: the annotator's earlier answer for the track, and where it is."""
+    """Add the annotator's first answer for the track, and the row in which this answer was given first."""
     here = _answers(valid, valid["row"])
     there = _answers(labels, "line " + labels[LINE].astype(str) + " of mood_labels.csv")
     first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
     earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(valid.index)
     answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")
-    is_later = earlier["where"] != valid["row"]
     is_same = earlier["mood_class"] == valid["mood_class"]
     return valid.assign(
-        repeats=answer.where(is_later & is_same), contradicts=answer.where(is_later & ~is_same)
+        earlier=answer,
+        earlier_mood=earlier["mood_class"],
+        given_first=earlier["where"].where(is_same, valid["row"]),
     )
 
 
@@ -401,49 +399,47 @@ def _classes(moods: pd.Series) -> pd.Series:
 def _subjects(
     accepted: pd.DataFrame, labels: pd.DataFrame, *, dropped: Sequence[str], settings: IntakeParams
 ) -> pd.DataFrame:
-    """Return a row for the batch and one for each of its annotators; columns are null if all is well."""
+    """Return a row for the batch and one for each of its annotators; what does not concern a row is null."""
     before = labels.assign(mood_class=_classes(labels["mood"]))
-    whole = pd.DataFrame(
-        {
-            "row": ["the batch"],
-            "always": [None],
-            "shift": [_shift(accepted["mood_class"], before["mood_class"], settings=settings)],
-            "dropped": [", ".join(dropped) or None],
-        }
-    )
-    always = _always(accepted, before, least=settings.same_answer_rows)
-    people = pd.DataFrame({"row": "annotator " + always.index, "always": always.to_numpy()})
-    table = pd.concat([whole, people.assign(shift=None, dropped=None)], ignore_index=True)
+    whole = pd.DataFrame({"row": ["the batch"], "dropped": [", ".join(dropped) or None]})
+    distance, shift = _shift(accepted["mood_class"], before["mood_class"], settings=settings)
+    people = _variety(accepted, before, least=settings.same_answer_rows)
+    table = pd.concat([whole.assign(distance=distance, shift=shift), people], ignore_index=True)
     return table.set_axis(table["row"].tolist()).rename_axis(None)
 
 
-def _always(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.Series:
-    """Return, by annotator of the batch, the one mood of all their answers (``least`` or more); else null."""
+def _variety(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.DataFrame:
+    """Return how many moods each annotator of the batch has used: ``row``, ``moods`` and, if one, ``always``.
+
+    Of fewer than ``least`` answers nothing follows: null.
+    """
     both = pd.concat([before, accepted], ignore_index=True)[["annotator", "mood_class"]]
     both["annotator"] = identity.first_spellings(both["annotator"])
     both = both[both["annotator"].isin(both["annotator"].tail(len(accepted)))]
     people = both.groupby("annotator")["mood_class"].agg(["size", "nunique", "first"])
-    said = people["size"].astype(str) + " answers, all " + people["first"]
-    return said.where((people["nunique"] == 1) & (people["size"] >= least)).astype("object")
+    return pd.DataFrame(
+        {
+            "row": "annotator " + people.index,
+            "moods": people["nunique"].where(people["size"] >= least).to_numpy(),
+            "always": (people["size"].astype(str) + " answers, all " + people["first"]).to_numpy(),
+        }
+    )
 
 
-def _shift(new: pd.Series, before: pd.Series, *, settings: IntakeParams) -> str | None:
-    """Return how far the moods' shares have moved, if that is both much and no chance; else None."""
-    if min(len(new), len(before)) < settings.shift_rows:
-        return None
+def _shift(new: pd.Series, before: pd.Series, *, settings: IntakeParams) -> tuple[float | None, str]:
+    """Return how far the moods' shares have moved (total variation), and that in words; null if by chance."""
+    counts = pd.DataFrame({"new": new.value_counts(), "before": before.value_counts()}).fillna(0)
+    if min(len(new), len(before)) < settings.shift_rows or len(counts) < 2:
+        return None, ""
     from scipy.stats import chi2_contingency
 
-    counts = pd.DataFrame({"new": new.value_counts(), "before": before.value_counts()}).fillna(0)
-    shares = counts / counts.sum()
-    moved = shares["new"] - shares["before"]
-    distance = 0.5 * float(np.abs(moved).sum())
-    if distance <= settings.shift_distance or len(counts) < 2:
-        return None
     p_value = float(chi2_contingency(counts.to_numpy()).pvalue)
     if p_value >= settings.shift_p_value:
-        return None
-    mood = str(moved.abs().idxmax())
-    return (
+        return None, ""
+    shares = counts / counts.sum()
+    moved = shares["new"] - shares["before"]
+    distance, mood = 0.5 * float(np.abs(moved).sum()), str(moved.abs().idxmax())
+    return distance, (
         f"{distance:.2f} (chi-square p {p_value:.1g}; {mood} {shares.loc[mood, 'before']:.0%} before, "
         f"{shares.loc[mood, 'new']:.0%} now)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,8 +60,8 @@ CONTENT_CHECKS: Final = (
         column="labelled_at",
         expected="a day and time that exist",
         advice="Correct the time.",
-        expectation="ExpectColumnValuesToBeNull",
-        arguments={"column": "impossible_time"},
+        expectation="ExpectColumnValuesToNotBeNull",
+        arguments={"column": "time", "row_condition": "is_iso_8601", "condition_parser": "pandas"},
         severity="critical",
         shown=("labelled_at",),
     ),
@@ -153,25 +152,13 @@ def derived(labels: pd.DataFrame, *, known_tracks: Collection[str]) -> pd.DataFr
         table["library_id"] = table["track_id"].where(table["track_id"].isin(list(known_tracks)), "")
     if "mood" in table:
         table["mood_class"] = table["mood"].map(
-            {name: canonical_mood(name) or name for name in _values(table["mood"])}
+            {name: canonical_mood(name) or name for name in table["mood"].dropna().unique()}
         )
     if "labelled_at" in table:
-        table["impossible_time"] = table["labelled_at"].where(
-            table["labelled_at"].isin(_impossible(table["labelled_at"]))
-        )
+        # The 30th of February has the form, but is no time.
+        table["is_iso_8601"] = table["labelled_at"].str.match(_ISO_8601).eq(True)
+        table["time"] = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
     return table
-
-
-def _values(column: pd.Series) -> list[str]:
-    """Return a column's distinct values without the blank one."""
-    return column.dropna().unique().tolist()
-
-
-def _impossible(times: pd.Series) -> list[str]:
-    """Return the times that look right and are not, such as the 30th of February."""
-    looks_right = pd.Series([time for time in _values(times) if re.match(_ISO_8601, time)], dtype="str")
-    parsed = pd.to_datetime(looks_right, format="ISO8601", utc=True, errors="coerce")
-    return looks_right[parsed.isna()].tolist()
 
 
 def _tracks_per_mood(table: pd.DataFrame) -> pd.DataFrame:

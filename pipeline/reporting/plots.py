@@ -56,6 +56,8 @@ def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) ->
     classes, title, path
         Names, heading, and where to write.
     """
+    # Not scikit-learn's ConfusionMatrixDisplay: it colours a cell by the number that it writes there, and a
+    # class of many tracks would outshine the others.
     side = 2.6 + 0.52 * len(classes)
     figure, axes = new_figure(side + 0.6, side)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -96,6 +98,7 @@ def _curve(axes: Axes, table: pd.DataFrame, name: str) -> None:
 
 def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title: str, path: Path) -> None:
     """Draw accuracy against confidence; the size of a dot is the number of tracks."""
+    # Not scikit-learn's CalibrationDisplay: its dots are all of one size, be it one track or fifty.
     figure, axes = new_figure(4.4, 4)
     confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)

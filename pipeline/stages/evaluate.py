@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline import params, tracking
@@ -29,16 +28,14 @@ from pipeline.training import backend, models, scores
 from pipeline.training.predict import Predicted, predict, prediction_table, score
 from pipeline.training.weights import load_model
 
-if TYPE_CHECKING:
-    pass
-
 
 def draw(test: Predicted, card: dict[str, Any], folder: Path, n_bins: int) -> None:
     """Write the test part's pictures and the data of DVC's plots."""
+    from sklearn.metrics import confusion_matrix
+
     classes, title = card["classes"], headline(card)
     guess = test.probabilities.argmax(axis=1)
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (test.truth, guess), 1)
+    counts = confusion_matrix(test.truth, guess, labels=range(len(classes)))
     plots.confusion(counts, classes, title, folder / "confusion.png")
     plots.calibration(test.truth, test.probabilities, n_bins, title, folder / "calibration.png")
     plots.curves(pd.read_csv(curves_path(card["task"], card["model"])), title, folder / "curves.png")

@@ -67,6 +67,8 @@ def _callbacks(schedule: params.ModelParams, *, log: bool) -> list[Any]:
     if log:
         import mlflow
 
+        # Not mlflow.keras.MlflowCallback: it goes on when the store is gone (ours fails and is tried again),
+        # logs validation twice, once as step 0, and adds 18 parameters of the optimizer to each comparison.
         chosen.append(
             callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch))
         )

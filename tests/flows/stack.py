@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from flows import deployments, server
+from flows import server
 from serving import password
 from tests.project import Project
 
@@ -155,13 +155,13 @@ class Stack:
         return done.stdout
 
     def put_schedules_off(self) -> None:
-        """Change in the project's copy of the sources when its flows run by themselves."""
-        for name in ("flows/deployments.py", "prefect.yaml"):
-            path = self.project.root / name
-            text = path.read_text()
-            assert deployments.NIGHTLY in text
-            assert deployments.WEEKLY in text
-            path.write_text(text.replace(deployments.NIGHTLY, NIGHTLY).replace(deployments.WEEKLY, WEEKLY))
+        """Change in the project's copy of ``prefect.yaml`` when its flows run by themselves."""
+        path = self.project.root / "prefect.yaml"
+        text = path.read_text()
+        for declared, ours in (("0 1 * * *", NIGHTLY), ("0 3 * * 1", WEEKLY)):
+            assert declared in text
+            text = text.replace(declared, ours)
+        path.write_text(text)
 
     def start(self) -> None:
         """Start as ``make up`` does, and wait until the flows are served."""

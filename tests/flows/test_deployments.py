@@ -1,4 +1,4 @@
-"""The deployments in code and in prefect.yaml, and what the runner does when it is told to stop."""
+"""What ``prefect.yaml`` declares is what is served; commands that need a server say so."""
 
 from __future__ import annotations
 
@@ -6,45 +6,32 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from flows.deployments import deployments
+from flows.deployments import address, deployments
 from tests.conftest import ROOT
 
 
-def in_code() -> dict[str, dict[str, Any]]:
-    return {
-        f"{one.entrypoint}/{one.name}": {
-            "crons": [(s.schedule.cron, s.schedule.timezone, s.slug) for s in one.schedules or []],
-            "limit": one.concurrency_limit,
-            "strategy": one.concurrency_options.collision_strategy.value,
-            "tags": one.tags,
-            "description": one.description,
-        }
-        for one in deployments()
-    }
-
-
-def in_yaml() -> dict[str, dict[str, Any]]:
-    declared = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
-    return {
-        f"{one['entrypoint']}/{one['name']}": {
-            "crons": [(s["cron"], s["timezone"], s["slug"]) for s in one.get("schedules", [])],
-            "limit": one["concurrency_limit"]["limit"],
-            "strategy": one["concurrency_limit"]["collision_strategy"],
-            "tags": one["tags"],
-            "description": one["description"],
-        }
-        for one in declared
-    }
-
-
-def test_code_and_yaml_declare_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_prefect_yaml_declares_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert in_code() == in_yaml()
+    declared = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+    assert [address(served) for served in deployments()] == [
+        "retrain/weekly",
+        "retrain/on-demand",
+        "label_intake/nightly",
+    ]
+    for served, entry in zip(deployments(), declared, strict=True):
+        crons = [
+            (found.schedule.cron, found.schedule.timezone, found.slug) for found in served.schedules or []
+        ]
+        assert crons == [
+            (found["cron"], found["timezone"], found["slug"]) for found in entry.get("schedules", [])
+        ]
+        assert (served.entrypoint, served.name) == (entry["entrypoint"], entry["name"])
+        assert (served.tags, served.description) == (entry["tags"], entry["description"])
+        assert served.concurrency_limit == entry["concurrency_limit"]["limit"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +53,8 @@ def test_without_an_address_nothing_is_asked(arguments: list[str], tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
-def test_scheduled_runs_do_not_pile_up_and_asked_for_ones_wait() -> None:
+def test_scheduled_runs_do_not_pile_up_and_asked_for_ones_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     strategies = {one.name: one.concurrency_options.collision_strategy.value for one in deployments()}
     assert strategies["weekly"] == "CANCEL_NEW"
     assert strategies["on-demand"] == "ENQUEUE"

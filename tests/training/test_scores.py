@@ -138,6 +138,12 @@ def test_the_bootstrap_depends_on_its_seed_alone() -> None:
     assert scores.bootstrap_accuracy(*PERFECT, n_resamples=50, seed=0) == (1.0, 1.0)
 
 
+def test_a_single_row_has_an_interval_too() -> None:
+    for hit in (0, 1):
+        interval = scores.bootstrap_accuracy(np.array([hit]), np.array([[0.1, 0.9]]), n_resamples=50, seed=0)
+        assert interval == (hit, hit)
+
+
 def test_mean_by_averages_rows_of_the_same_key() -> None:
     keys = np.array(["b", "a", "b", "c"], object)
     unique, mean = scores.mean_by(keys, np.array([[1.0, 0], [0.2, 0.8], [0, 1], [0.5, 0.5]], np.float32))
