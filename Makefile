@@ -91,7 +91,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.bench
 
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra team --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra team --extra m4a --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
 
 # Everything that can be made again; data/ and DVC's cache stay.

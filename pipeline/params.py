@@ -27,6 +27,9 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 AudioCheck = Literal[
     "decodes",
+    "truncated",
+    "damaged",
+    "joined",
     "sample_rate",
     "channels",
     "duration",

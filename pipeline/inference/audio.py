@@ -10,19 +10,24 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import soundfile
 import soxr
 
-from .errors import DataError
+from . import mpeg4, recordings
+from .errors import DataError, UndecodableError
+from .recordings import Fault, Recording
 
 SAMPLE_RATE: Final = 22_050  # Hz, GTZAN's
 SLICE_SAMPLES: Final = 220_598  # a third of GTZAN's usual 661 794 samples, about 10 s
-SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
+SUFFIXES: Final = (
+    *(".au", ".wav", ".aiff", ".aif", ".aifc", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
+    *mpeg4.SUFFIXES,
+)
 MAX_SECONDS: Final = 1_800.0  # 30 min, 159 MB as float32 at 22 050 Hz; longer is a programme, not a track
 
 _LOUDEST: Final = 1e4  # times full scale; beyond it a float file is damaged, and float32 power overflows
@@ -31,14 +36,45 @@ _MAX_CHANNELS: Final = 32  # third-order ambisonics has 16
 _MAX_BYTES: Final = 1 << 30  # 100 minutes of a CD
 _BLOCK: Final = 1 << 19  # samples of all channels per read: 2 MiB, half of it in cache with the mono result
 
+# What else lies in music folders, by its first bytes.
+_OTHERS: Final = {
+    b"/annex/": "a pointer of git-annex, whose content is not there",
+    b"version https://git-lfs": "a pointer of Git LFS, whose content is not there",
+    b"0&\xb2u": "Windows Media (WMA)",
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"MAC ": "Monkey's Audio",
+    b"wvpk": "WavPack",
+    b"MPCK": "Musepack",
+    b"<": "HTML or XML",
+    b"PK": "a ZIP archive",
+}
+_SAYS_NOTHING: Final = (
+    "Format not recognised",
+    "File does not exist",
+    "Unspecified",
+    "System error",
+    "Unknown",
+)
+
 
 @dataclass(frozen=True)
 class Stream:
-    """Audio being decoded: ``rate`` in Hz, and ``blocks``, each float32 (n, channels), full scale 1.0."""
+    """Audio being decoded.
+
+    Parameters
+    ----------
+    rate, channels
+        In Hz, and their number.
+    blocks
+        Each float32 (n, channels), full scale 1.0.
+    faults
+        Complete once the blocks are.
+    """
 
     rate: int
     channels: int
     blocks: Iterator[np.ndarray]
+    faults: list[Fault] = field(default_factory=list)
 
 
 class _Sequential(soundfile.SoundFile):
@@ -50,12 +86,15 @@ class _Sequential(soundfile.SoundFile):
 
 @contextmanager
 def opened(source: Path | bytes) -> Iterator[Stream]:
-    """Open a file, or its content, in any format libsndfile reads (au, wav, flac, mp3, ogg, …).
+    """Open a file, or its content, in any format libsndfile reads (au, wav, flac, mp3, ogg, …), or MPEG-4.
+
+    All recordings in the file are decoded, to the end of what is there, and damaged parts are left out.
 
     Raises
     ------
     DataError
-        The content is empty or no audio, or has an impossible rate, too many channels or bytes.
+        The content is empty or no audio, or has an impossible rate, too many channels or bytes. While the
+        blocks are read: it cannot be decoded further, or goes on in another format.
 
     Examples
     --------
@@ -68,47 +107,127 @@ def opened(source: Path | bytes) -> Iterator[Stream]:
     """
     name = source if isinstance(source, Path) else f"{len(source)} bytes"
     with _refused(name):
+        if isinstance(source, Path) and source.is_symlink() and not source.exists():
+            raise UndecodableError(
+                "a link whose content is not there; git-annex and DataLad fetch it by `get`"
+            )
         size = source.stat().st_size if isinstance(source, Path) else len(source)
         if size > _MAX_BYTES:
             raise DataError(f"expected audio of at most {_MAX_BYTES} bytes, received {name}: {size} bytes")
         # From a path libsndfile takes anything called .au for headerless 8 kHz audio.
         content = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
     with content:
+        faults: list[Fault] = []
         with _refused(name):
-            file = _Sequential(content)
-        with file:
-            if not _RATES[0] <= file.samplerate <= _RATES[1]:
-                raise DataError(f"expected audio, received {name}: a sample rate of {file.samplerate} Hz")
-            if file.channels > _MAX_CHANNELS:
-                raise DataError(
-                    f"expected at most {_MAX_CHANNELS} channels, received {name}: {file.channels}"
+            read = mpeg4.open_audio if mpeg4.is_mpeg4(content) else _open_audio
+            rate, channels, blocks = read(content, faults)
+        if not _RATES[0] <= rate <= _RATES[1]:
+            raise DataError(f"expected audio, received {name}: a sample rate of {rate} Hz")
+        if channels > _MAX_CHANNELS:
+            raise DataError(f"expected at most {_MAX_CHANNELS} channels, received {name}: {channels}")
+        yield Stream(rate, channels, _checked(blocks, name), faults)
+
+
+def _checked(blocks: Iterator[np.ndarray], name: object) -> Iterator[np.ndarray]:
+    """Yield the blocks; refuse a file without any."""
+    is_empty = True
+    with _refused(name):
+        for block in blocks:
+            is_empty = False
+            yield block
+        if is_empty:
+            raise UndecodableError("no samples")
+
+
+def _open_audio(file: BinaryIO, faults: list[Fault]) -> tuple[int, int, Iterator[np.ndarray]]:
+    """Open what libsndfile reads, as `mpeg4.open_audio` does with what it does not."""
+    found = recordings.find(file)
+    try:
+        with _Sequential(found[0].open(file)) as first:
+            form = first.samplerate, first.channels
+    except soundfile.LibsndfileError as error:
+        raise UndecodableError(_description(file, error)) from None
+    return *form, _blocks(file, found, form, faults)
+
+
+def _blocks(
+    file: BinaryIO, found: list[Recording], form: tuple[int, int], faults: list[Fault]
+) -> Iterator[np.ndarray]:
+    """Yield all samples; where the decoder fails, search the file for damage, and go on behind it."""
+    done = 0
+    try:
+        for block in _decoded(file, found, form, faults):
+            done += len(block)
+            yield block
+    except soundfile.LibsndfileError as error:
+        faults.clear()
+        skipped = 0
+        try:
+            for block in _decoded(file, recordings.find(file, check=True), form, faults):
+                kept = block[max(0, done - skipped) :]
+                skipped += len(block)
+                if len(kept):
+                    yield kept
+        except soundfile.LibsndfileError:
+            reason = f"damaged behind {done / form[0]:.1f} s ({_words(error)})"
+            raise UndecodableError(reason) from None
+    if not done and any(recording.promised > 1 for recording in found):
+        raise UndecodableError("no samples: the file is cut")
+
+
+def _decoded(
+    file: BinaryIO, found: list[Recording], form: tuple[int, int], faults: list[Fault]
+) -> Iterator[np.ndarray]:
+    """Yield the recordings' samples, and add what is wrong with each one."""
+    rate, start = form[0], 0.0
+    for number, recording in enumerate(found):
+        with _Sequential(recording.open(file)) as sound:
+            if (sound.samplerate, sound.channels) != form:
+                raise UndecodableError(
+                    f"another recording from {start:.1f} s on, of {sound.samplerate} Hz and "
+                    f"{sound.channels} channels instead of {rate} Hz and {form[1]}. Cut the file"
                 )
-            yield Stream(file.samplerate, file.channels, _blocks(file, name))
+            if number:
+                faults.append(Fault("joined", f"another recording from {start:.1f} s on"))
+            length = 0
+            # No more is asked for than there is: libFLAC would look for a frame behind the last one.
+            while length < sound.frames:
+                most = min(max(1, _BLOCK // sound.channels), sound.frames - length)
+                block = sound.read(most, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                length += len(block)
+                yield block
+        faults += recording.faults(start, length / rate)
+        start += length / rate
 
 
-def _blocks(file: soundfile.SoundFile, name: object) -> Iterator[np.ndarray]:
-    """Yield what the file holds, at least one sample, until the decoder gives no more."""
-    length, first = max(1, _BLOCK // file.channels), True
-    while True:
-        with _refused(name):
-            block = file.read(length, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        yield block
-        first = False
-    if first:
-        raise DataError(f"expected audio, received {name}: no samples")
+def _description(file: BinaryIO, error: soundfile.LibsndfileError) -> str:
+    """Return what a file is that libsndfile does not open."""
+    file.seek(0)
+    head = file.read(64)
+    if not head:
+        return "an empty file"
+    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), "")
+    reason = kind or ("" if _words(error).startswith(_SAYS_NOTHING) else _words(error))
+    return f"not an audio file that can be decoded; it starts with {head[:16]!r}" + f" ({reason})" * bool(
+        reason
+    )
+
+
+def _words(error: BaseException) -> str:
+    """Return an error's own words, without a path and a full stop."""
+    words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return words.removeprefix("Error : ").strip().rstrip(".")
 
 
 @contextmanager
 def _refused(name: object) -> Iterator[None]:
-    """Turn the decoder's errors into ours, in its words without the path, which ``name`` gives."""
+    """Turn the errors of decoders and of the system into ours."""
     try:
         yield
-    except (OSError, RuntimeError, MemoryError) as error:
-        words = getattr(error, "strerror", None) or str(error)  # the system's own words have no path
-        reason = words.rsplit(": ", 1)[-1].strip().rstrip(".")
-        raise DataError(f"expected audio, received {name}: {reason}") from None
+    except (OSError, RuntimeError, MemoryError, ValueError) as error:
+        raise DataError(f"expected audio, received {name}: {_words(error)}") from None
 
 
 def is_possible(samples: np.ndarray) -> np.ndarray:

@@ -9,3 +9,7 @@ class CmgError(Exception):
 
 class DataError(CmgError):
     """The data on disk is not what the contract promises."""
+
+
+class UndecodableError(RuntimeError):
+    """Say why content does not decode; whoever knows its name makes a `DataError` of it."""

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inference.audio import SAMPLE_RATE
+from pipeline.inference.recordings import FAULTS
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 
 if TYPE_CHECKING:
     from pipeline.params import CatalogParams
 
+_NULL_IF_BLANK: Final = ("duplicate_of", "longer", *FAULTS)
 _MEASURES: Final = ("seconds", "sample_rate", "channels", "clipped", "nonfinite", "rms_dbfs")
 # Digital silence would be -inf dB, which JSON has no word for.
 _SMALLEST_RMS: Final = 1e-10
@@ -59,6 +61,34 @@ _IDENTITY_CHECKS: Final = (
     ),
 )
 
+# Of files that decode nevertheless.
+_CONTENT_CHECKS: Final = (
+    Check(
+        name="truncated",
+        column="truncated",
+        expected="a file as long as its header says",
+        advice="What is there is used; it may be a broken download: fetch the file again.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "truncated"},
+    ),
+    Check(
+        name="damaged",
+        column="damaged",
+        expected="a file without damaged parts",
+        advice="The parts are left out; fetch the file again.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "damaged"},
+    ),
+    Check(
+        name="joined",
+        column="joined",
+        expected="one recording, no longer than its header says",
+        advice="What was read is used as one track; cut the file if it is not one song.",
+        expectation="ExpectColumnValuesToBeNull",
+        arguments={"column": "joined"},
+    ),
+)
+
 # The pipeline works on mono at one rate; what differs is converted. No parameters: the models need these.
 _FORMAT_CHECKS: Final = (
     Check(
@@ -89,7 +119,7 @@ def check_tracks(tracks: pd.DataFrame, *, settings: CatalogParams, docs: Path | 
         One row per file: ``track_id``, ``genre``, ``path``, ``seconds``, ``longer`` (``"more"`` if it goes
         on beyond the limit, else ``""``), ``sample_rate`` in Hz, ``channels``, ``rms`` (linear, 1 = full
         scale), ``clipped`` (share of the samples, 0 to 1), ``nonfinite`` (number of samples),
-        ``duplicate_of`` and ``error`` (both ``""`` for none).
+        ``duplicate_of``, ``error``, ``truncated``, ``damaged`` and ``joined`` (all ``""`` for none).
         The measures of a file with an ``error`` are not looked at.
     settings
         The thresholds, and severities by check name.
@@ -101,7 +131,8 @@ def check_tracks(tracks: pd.DataFrame, *, settings: CatalogParams, docs: Path | 
     list of Finding
         The failed checks; see `exclusions` for the tracks they rule out.
     """
-    checks = with_severity((*_IDENTITY_CHECKS, *_measure_checks(settings)), settings.severity)
+    of_files = (*_IDENTITY_CHECKS, *_CONTENT_CHECKS, *_measure_checks(settings))
+    checks = with_severity(of_files, settings.severity)
     found = run(_measured(tracks), checks, name="audio", row="track_id", docs=docs)
     checks = with_severity(_library_checks(settings), settings.severity)
     library = _library(tracks, excluded=exclusions(found))
@@ -198,8 +229,7 @@ def _measured(tracks: pd.DataFrame) -> pd.DataFrame:
     prefix = tracks["track_id"].str.partition(".")[0]
     view = tracks.assign(
         error=tracks["error"].mask(decoded),
-        duplicate_of=tracks["duplicate_of"].mask(tracks["duplicate_of"] == ""),
-        longer=tracks["longer"].mask(tracks["longer"] == ""),
+        **{name: tracks[name].mask(tracks[name] == "") for name in _NULL_IF_BLANK},
         rms_dbfs=20.0 * np.log10(tracks["rms"].clip(lower=_SMALLEST_RMS)),
         id_genre=prefix.where(prefix.isin(tracks["genre"]), tracks["genre"]),
     )

@@ -12,8 +12,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ INFERENCE: Final = _ROOT / "pipeline" / "inference"
 CLASSIFIER: Final = _ROOT / "serving" / "classifier.py"
 PACKAGE_PREFIX: Final = "cmg_inference_"
 REQUIREMENTS: Final = ("mlflow", "numpy", "onnxruntime", "pandas", "scipy", "soundfile", "soxr")
+OPTIONAL: Final = ("av",)  # what the project decodes with it, its models must decode too
 
 _WORKSPACE_NAME: Final = "pipeline.inference"
 
@@ -78,7 +79,11 @@ def importable(folder: Path) -> Iterator[None]:
 
 def requirements() -> list[str]:
     """Return the installed versions of the packages that a model needs, as pip pins them."""
-    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
+    pinned = [f"{name}=={version(name)}" for name in REQUIREMENTS]
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            pinned.append(f"{name}=={version(name)}")
+    return pinned
 
 
 def content_sha256(card: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
+from pipeline.inference.audio import SUFFIXES
 from pipeline.quality import sample_files
 from pipeline.sources import kept_labels
 from pipeline.tables.dataset import write_dataset
@@ -25,7 +26,6 @@ from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 from pipeline.tables.text_csv import read_table
 from pipeline.untrusted import listing
 
-SUFFIXES: Final = (".au", ".wav", ".flac", ".mp3", ".ogg")
 ARTIST_COLUMNS: Final = ("track_id", "artist")
 
 # They would break a CSV line, a path or a shell line further on.
@@ -41,11 +41,11 @@ class Scan:
     tracks
         Audio files, sorted by track id; the parent's name is the genre, the stem the track id.
     ignored
-        Everything else, relative to the folder.
+        Everything else, relative to the folder, by the reason.
     """
 
     tracks: tuple[Path, ...]
-    ignored: tuple[str, ...]
+    ignored: dict[str, list[str]]
 
 
 def ingest(
@@ -108,17 +108,20 @@ def scan_folder(source: Path) -> Scan:
     if not source.is_dir():
         raise DataError(f"expected a folder of genre folders, received {source}, which is no folder.")
     entries = sorted([*source.glob("*"), *source.glob("*/*"), *source.glob("*/*/**/*")])
-    found = [path for path in entries if path.is_file()]
-    tracks = [path for path in found if _is_track(path, source=source)]
+    tracks, ignored = list[Path](), dict[str, list[str]]()
+    for path in (path for path in entries if not path.is_dir()):
+        if reason := _reason_against(path, source=source):
+            ignored.setdefault(reason, []).append(path.relative_to(source).as_posix())
+        else:
+            tracks.append(path)
     if not tracks:
+        others = "; ".join(_ignored_lines(ignored)) or "no file at all"
         raise DataError(
-            f"expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/, received "
-            f"{listing([path.relative_to(source).as_posix() for path in found])} other files. "
+            f"expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/, received {others}. "
             "Name the folder that holds the genre folders."
         )
     _check_names(tracks)
-    ignored = [path.relative_to(source).as_posix() for path in found if path not in set(tracks)]
-    return Scan(tuple(sorted(tracks, key=lambda path: path.stem)), tuple(ignored))
+    return Scan(tuple(sorted(tracks, key=lambda path: path.stem)), ignored)
 
 
 def read_artists(path: Path) -> pd.DataFrame:
@@ -167,7 +170,7 @@ def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFram
     return index.reindex(columns=list(INDEX_COLUMNS), fill_value="")
 
 
-def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
+def summary(index: pd.DataFrame, *, ignored: dict[str, list[str]]) -> str:
     """Return what was taken in, for a human."""
     counts = index["genre"].value_counts().sort_index()
     copies = index.loc[index["exact_duplicate_of"].ne(""), "track_id"].tolist()
@@ -176,16 +179,28 @@ def summary(index: pd.DataFrame, *, ignored: tuple[str, ...]) -> str:
         + ", ".join(f"{genre} {count}" for genre, count in counts.items()),
         f"  artist known: {int(index['artist'].ne('').sum())}",
         f"  exact duplicates: {listing(copies)}",
-        f"  ignored files: {listing(ignored)}",
+        f"  ignored files: {sum(map(len, ignored.values()))}",
+        *(f"    {line}" for line in _ignored_lines(ignored)),
     ]
     return "\n".join(lines)
 
 
-def _is_track(path: Path, *, source: Path) -> bool:
-    """Return whether a file is audio in a genre folder; hidden files and folders never are."""
+def _ignored_lines(ignored: dict[str, list[str]]) -> list[str]:
+    return [f"{reason}: {listing(names)}" for reason, names in sorted(ignored.items())]
+
+
+def _reason_against(path: Path, *, source: Path) -> str:
+    """Return why a file is no track; ``""`` if it is one."""
     parts = path.relative_to(source).parts
-    hidden = any(part.startswith(".") for part in parts)
-    return len(parts) == 2 and not hidden and path.suffix.lower() in SUFFIXES
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    if path.suffix.lower() not in SUFFIXES:
+        return "no audio by their suffix"
+    if not path.exists():
+        return "links whose content is not there (git-annex and DataLad fetch it by `get`)"
+    if not path.is_file():
+        return "no regular files"
+    return "" if len(parts) == 2 else "audio elsewhere than in <genre>/"
 
 
 def _check_names(tracks: list[Path]) -> None:

@@ -7,6 +7,7 @@ Decodes and measures every file, runs the audio checks, and writes one row a tra
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline import params
 from pipeline.errors import DataError
 from pipeline.files import sha256, write_csv, write_json
 from pipeline.inference import audio
+from pipeline.inference.recordings import FAULTS, Fault
 from pipeline.quality import measures
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
@@ -36,14 +38,16 @@ def describe(path: Path, *, max_seconds: float = audio.MAX_SECONDS) -> dict[str,
     """Return one file's facts; a file that does not decode has zero measures and the decoder's ``error``.
 
     Of a file longer than ``max_seconds`` no more is decoded: ``longer`` is ``"more"``, for others ``""``.
+    ``truncated``, ``damaged`` and ``joined`` say where or how much, and are ``""`` for a file that is not.
     """
-    measured, error, content = _UNREADABLE, "", ""
+    measured, faults, error, content = _UNREADABLE, list[Fault](), "", ""
     try:
-        content = sha256(path)
         with audio.opened(path) as stream:
-            measured = measures.measure(stream, max_seconds=max_seconds)
+            measured, faults = measures.measure(stream, max_seconds=max_seconds), stream.faults
     except (DataError, OSError) as fault:
         error = str(fault)
+    with suppress(FileNotFoundError):  # a link whose content is not there; the error says so
+        content = sha256(path)
     facts = asdict(measured)
     return {
         "track_id": path.stem,
@@ -56,6 +60,7 @@ def describe(path: Path, *, max_seconds: float = audio.MAX_SECONDS) -> dict[str,
         **{name: round(facts[name], _DIGITS) for name in ("channels", "peak", "rms", "clipped", "nonfinite")},
         "sha256": content,
         "error": error,
+        **{kind: "; ".join(each.words for each in faults if each.kind == kind) for kind in FAULTS},
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from pipeline import array_cache, params
 from pipeline.array_cache import code_digest, key_of
 from pipeline.errors import DataError
 from pipeline.files import write_json
-from pipeline.inference import audio, logmel
+from pipeline.inference import audio, logmel, mpeg4, recordings
 from pipeline.stage_run import run_stage
 from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path, logmel_of
 from pipeline.tables.tracks import usable_tracks
@@ -56,8 +56,13 @@ def _feature_code() -> str:
     Of the libraries those whose own arithmetic reaches the numbers: decoders, resampling and FFT. From NumPy
     come only operations whose rounding IEEE 754 fixes, so that a new release changes nothing.
     """
+    code = code_digest(audio, recordings, mpeg4, logmel, compute_features)
     libsndfile = soundfile.__libsndfile_version__
-    return key_of(code_digest(audio, logmel, compute_features), libsndfile, version("soxr"), version("scipy"))
+    try:
+        pyav = version("av")
+    except PackageNotFoundError:
+        pyav = ""
+    return key_of(code, libsndfile, pyav, version("soxr"), version("scipy"))
 
 
 @cache

@@ -24,7 +24,7 @@ def find_audio(root: Path) -> list[Path]:
     )
     if not found:
         raise DataError(
-            f"expected audio files {root}/<genre>/<id>.au (or wav, flac, mp3, ogg), received none. "
+            f"expected audio files {root}/<genre>/<id> ({' '.join(audio.SUFFIXES)}), received none. "
             "Fill data/ with `python -m pipeline.sources.sample`, `make gtzan` or `make folder SRC=…`."
         )
     return found

@@ -43,6 +43,9 @@ def sound_tracks():
             "title": "",
             "duplicate_of": "",
             "error": "",
+            "truncated": "",
+            "damaged": "",
+            "joined": "",
         }
     )
 
@@ -79,6 +82,9 @@ def test_the_limits_themselves_pass():
     ("cells", "name", "value", "excluded"),
     [
         ({"error": "not a sound file", "seconds": 0.0}, "decodes", "not a sound file", True),
+        ({"truncated": "2.0 of 6.0 s"}, "truncated", "2.0 of 6.0 s", False),
+        ({"damaged": "at 4.2 s"}, "damaged", "at 4.2 s", False),
+        ({"joined": "another recording from 6.0 s on"}, "joined", "another recording from 6.0 s on", False),
         ({"sample_rate": 44100}, "sample_rate", "44100", False),
         ({"channels": 2}, "channels", "2", False),
         ({"seconds": 0.4}, "duration", "0.4", True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -15,6 +16,7 @@ import soundfile
 
 from pipeline import data_folder
 from pipeline.errors import DataError
+from pipeline.inference import audio
 from pipeline.sources import folder, kept_labels, sample
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.index import INDEX_COLUMNS
@@ -90,11 +92,34 @@ def test_other_files_are_listed_not_taken(source: Path) -> None:
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
+    (source / "folk" / "gone.mp3").symlink_to("/annex/objects/SHA256E-s1--1.mp3")
+    os.mkfifo(source / "techno" / "pipe.wav")
     scan = folder.scan_folder(source)
-    assert len(scan.tracks) == 5
-    assert set(scan.ignored) == {
-        *("README.txt", "loose.wav", "folk/cover.jpg", "folk/._b.wav", ".git/x.wav", "folk/live/e.wav")
+    assert scan.ignored == {
+        "hidden": [".git/x.wav", "folk/._b.wav"],
+        "no audio by their suffix": ["README.txt", "folk/cover.jpg"],
+        "audio elsewhere than in <genre>/": ["folk/live/e.wav", "loose.wav"],
+        "links whose content is not there (git-annex and DataLad fetch it by `get`)": ["folk/gone.mp3"],
+        "no regular files": ["techno/pipe.wav"],
     }
+    files = [path for path in source.rglob("*") if not path.is_dir()]
+    assert len(scan.tracks) + sum(map(len, scan.ignored.values())) == len(files) == 13
+
+
+def test_a_library_of_links_without_content_says_so(tmp_path: Path) -> None:
+    """Case 08: a git-annex or DataLad library that is not fetched."""
+    (tmp_path / "jazz").mkdir()
+    (tmp_path / "jazz" / "1.wav").symlink_to("/not/fetched/1.wav")
+    with pytest.raises(DataError, match=r"received links whose content is not there .*: 1: jazz/1\.wav\."):
+        folder.scan_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+def test_every_suffix_that_is_decoded_is_taken(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "jazz" / f"1{suffix.upper()}"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    assert folder.scan_folder(tmp_path).tracks == (path,)
 
 
 def test_exact_duplicates_name_the_first_by_id(source: Path) -> None:
@@ -146,10 +171,10 @@ def test_an_id_used_twice_is_refused(source: Path, name: str) -> None:
 def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         folder.scan_folder(tmp_path / "none")
-    with pytest.raises(DataError, match=r"received 0 other files"):
+    with pytest.raises(DataError, match=r"received no file at all"):
         folder.scan_folder(tmp_path)
     (tmp_path / "a.wav").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"received 1: a.wav"):
+    with pytest.raises(DataError, match=r"received audio elsewhere than in <genre>/: 1: a.wav"):
         folder.scan_folder(tmp_path)
 
 
@@ -166,9 +191,9 @@ def test_a_bad_csv_changes_nothing(source: Path, repository: Path, option: str) 
 def test_summary_names_what_matters(source: Path) -> None:
     scan = folder.scan_folder(source)
     index = folder.describe_tracks(list(scan.tracks), artists=pd.DataFrame(columns=["track_id", "artist"]))
-    said = folder.summary(index, ignored=("x.txt",))
+    said = folder.summary(index, ignored={"hidden": [".x"], "no audio by their suffix": ["x.txt"]})
     assert "exact duplicates: 0" in said
-    assert "ignored files: 1: x.txt" in said
+    assert "ignored files: 2\n    hidden: 1: .x\n    no audio by their suffix: 1: x.txt" in said
     assert list(index.columns) == list(INDEX_COLUMNS)
 
 

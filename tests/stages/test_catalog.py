@@ -67,6 +67,9 @@ def test_a_file_is_described(tmp_path: Path) -> None:
         "nonfinite": 0,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "error": "",
+        "truncated": "",
+        "damaged": "",
+        "joined": "",
     }
 
 
@@ -82,6 +85,34 @@ def test_a_broken_file_has_no_measures_and_a_reason(tmp_path: Path, suffix: str,
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     for name in ("seconds", "n_slices", "sample_rate", "channels", "peak", "rms", "clipped", "nonfinite"):
         assert facts[name] == 0, name
+
+
+def test_a_file_that_is_cut_and_one_of_two_recordings_are_used_and_named(
+    library: Library, settings: params.Params
+) -> None:
+    cut, twice = library.path_of("blues.00000"), library.path_of("pop.00001")
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) * 4 // 5])
+    twice.write_bytes(2 * twice.read_bytes())
+    tracks, found = catalog.build(settings.catalog)
+    seconds = tracks.set_index("track_id")["seconds"]
+    assert tracks["usable"].all()
+    assert seconds["pop.00001"] == pytest.approx(2 * seconds["pop.00002"])
+    faults = {each.check: dict(each.rows) for each in found if each.check in ("truncated", "joined")}
+    there, promised = seconds["blues.00000"], seconds["blues.00001"]
+    assert faults == {
+        "truncated": {"blues.00000": f"{there:.1f} of {promised:.1f} s"},
+        "joined": {"pop.00001": f"another recording from {seconds['pop.00002']:.1f} s on"},
+    }
+
+
+def test_a_link_without_content_is_named(library: Library, settings: params.Params) -> None:
+    path = library.path_of("pop.00003")
+    path.unlink()
+    path.symlink_to("/annex/objects/SHA256E-s1--1.wav")
+    tracks, _ = catalog.build(settings.catalog)
+    assert "a link whose content is not there" in tracks.set_index("track_id").loc["pop.00003", "reason"]
+    assert tracks["usable"].sum() == 11
 
 
 def test_a_track_the_index_does_not_know_has_blanks() -> None:
