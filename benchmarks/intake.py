@@ -56,7 +56,7 @@ def blank_cell(row: Row, rng: np.random.Generator) -> Row:
 
 
 def date_format(row: Row, rng: np.random.Generator) -> Row:
-    wrong = str(rng.choice(["01.01.2015", "yesterday", "2015-01-01T00:00:00"]))
+    wrong = str(rng.choice(["01/02/2015", "yesterday", "2015-13-01"]))
     return row | {"labelled_at": wrong, "annotator": _stranger(rng)}
 
 

@@ -39,7 +39,21 @@ app.add_typer(labels, name="labels")
 
 LabelFile = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="CSV, or Label Studio's CSV or JSON export.", show_default=False),
+    typer.Argument(
+        metavar="FILE",
+        help="At least a track (filename) and a mood a row: .csv, .tsv, .txt, .xlsx, .json, .jsonl, or an "
+        "export of Label Studio.",
+        show_default=False,
+    ),
+]
+Annotator = Annotated[
+    str,
+    typer.Option(
+        "--annotator",
+        metavar="NAME",
+        help="Who labelled the rows that name nobody.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -50,24 +64,24 @@ def _app() -> None:
 
 
 @labels.command()
-def check(file: LabelFile, as_json: AsJson = False) -> None:
+def check(file: LabelFile, annotator: Annotator = "", as_json: AsJson = False) -> None:
     """Say what adding FILE would do; change nothing. Exit code 2 if any row would be rejected."""
     from pipeline import params
     from pipeline.labelling import inbox
 
     with _quiet(as_json):
-        intake = inbox.check(file, settings=params.read().intake)
+        intake = inbox.check(file, settings=params.read().intake, annotator=annotator)
     _print_outcome(intake, as_json=as_json, verb="would be")
 
 
 @labels.command()
-def add(file: LabelFile, as_json: AsJson = False) -> None:
+def add(file: LabelFile, annotator: Annotator = "", as_json: AsJson = False) -> None:
     """Copy FILE into the inbox and merge its good rows. Exit code 2 if any row was rejected."""
     from pipeline import params
     from pipeline.labelling import inbox
 
     with _quiet(as_json):
-        intake = inbox.add(file, settings=params.read().intake)
+        intake = inbox.add(file, settings=params.read().intake, annotator=annotator)
     _print_outcome(intake, as_json=as_json, verb="were")
 
 
@@ -177,7 +191,9 @@ def _escaped(line: str) -> str:
 
 
 def _print_intake(intake: Intake, *, verb: str) -> None:
-    """Print what an intake did: the rejected cells, what is expected of them, the warnings, the sums."""
+    """Print what an intake did: what was taken for what, the rejected cells, the warnings, the sums."""
+    for note in intake.notes:
+        print(visible(note))
     if intake.fault:
         print(visible(f"rejected whole: {intake.fault}"))
     critical = [finding for finding in intake.findings if finding.severity == "critical"]

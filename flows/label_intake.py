@@ -80,6 +80,8 @@ def take() -> list[Intake]:
             intake.accepted,
             intake.rejected,
         )
+        for note in intake.notes:
+            log.info("%s: %s", intake.file, note)
         for finding in intake.findings:
             log.warning("%s: %s", intake.file, finding.message())
         if intake.fault:

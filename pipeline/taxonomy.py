@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from typing import Final
 
@@ -48,6 +49,7 @@ POLES: Final = {
 }
 
 _LONGEST: Final = 100  # characters of a spelling; normal forms take quadratic time in a run of accents
+_ALIKE: Final = 0.85  # of two spellings, by difflib; 1 is the same
 
 # The report's own files spell it so.
 MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
@@ -79,3 +81,17 @@ def canonical_mood(name: str) -> str | None:
     ('CalmButWarm', None)
     """
     return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None
+
+
+def nearest_mood(name: str) -> str | None:
+    """Return the mood whose spelling, or an alias's, is nearly the same; None if there is none.
+
+    Examples
+    --------
+    >>> nearest_mood("TotallyPositve"), nearest_mood("happy")
+    ('TotallyPositive', None)
+    """
+    if len(name) > _LONGEST:
+        return None
+    found = difflib.get_close_matches(_key(name), _MOOD_BY_KEY, n=1, cutoff=_ALIKE)
+    return _MOOD_BY_KEY[found[0]] if found else None

@@ -32,7 +32,7 @@ CALLED = (
     "pipeline.inference.normalise.Normaliser",
     "pipeline.labelling.aggregation.aggregate",
     "pipeline.labelling.formats.read",
-    "pipeline.labelling.formats.track_of_audio",
+    "pipeline.labelling.label_studio.track_of_audio",
     "pipeline.taxonomy.canonical_mood",
     "pipeline.training.hold_out.parts",
     "pipeline.training.hold_out.place",

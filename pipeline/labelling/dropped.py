@@ -39,10 +39,11 @@ class PassedOverError(DataError):
 
 @dataclass(frozen=True)
 class Content:
-    """What a file held when it was read."""
+    """What a file held when it was read, and when it was last written to (seconds since 1970)."""
 
     data: bytes
     sha256: str
+    modified: float
 
 
 def require_folder(path: Path) -> None:
@@ -149,7 +150,7 @@ def _content(handle: int, *, max_megabytes: int, chosen: bool = False) -> Conten
             f"expected at most {max_megabytes} MB, received {size / MEGABYTE:,.1f} MB. "
             "Split the file, or raise intake.max_megabytes"
         )
-    return Content(data, hashlib.sha256(data).hexdigest())
+    return Content(data, hashlib.sha256(data).hexdigest(), found.st_mtime)
 
 
 def _read(handle: int, most: int) -> bytes:
@@ -160,14 +161,15 @@ def _read(handle: int, most: int) -> bytes:
     return bytes(data)
 
 
-def put(name: str, content: bytes, *, folder: int) -> None:
-    """Write a file into an opened folder in one step; nobody can put a link in the way of the writing."""
+def put(name: str, content: Content, *, folder: int) -> None:
+    """Write a file into an opened folder in one step, as old as it was; no link can come in the way of it."""
     temporary = f".new-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o644, dir_fd=folder)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            stream.write(content.data)
+        os.utime(temporary, (content.modified, content.modified), dir_fd=folder, follow_symlinks=False)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(FileNotFoundError):

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,11 +24,14 @@ from pipeline import data_folder, identity
 from pipeline.errors import DataError
 from pipeline.inference import audio
 from pipeline.labelling import dropped, formats, journal, merging, next_tracks
+from pipeline.labelling.file_limits import FileFaultError, Limits
+from pipeline.labelling.track_names import TrackNames
 from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.tables.audio_files import find_audio
+from pipeline.tables.index import sources_of
 from pipeline.tables.label_history import read_history
 from pipeline.tables.mood_labels import csv_records, require_readable
 from pipeline.tables.text_csv import csv_text
@@ -43,6 +45,8 @@ SETTLE_SECONDS: Final = 5.0
 _UNFINISHED: Final = (".part", ".partial", ".crdownload", ".download", ".tmp", ".swp", "~")
 _FAULT_SHOWN: Final = 300  # characters in the history; the reason beside the file is whole
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_LONGEST_NAME: Final = 1000  # characters of a name that may be a track's
+_SUGGESTIONS: Final = 50  # names of a file for which the nearest track is looked for
 _PASSED_OVER_SHOWN: Final = 20  # of what lies in the inbox and is no file, each by name
 
 
@@ -89,6 +93,8 @@ class Intake:
         Pages of the Data Docs, relative to their folder; none in a dry run.
     recovered
         The intake was cut short before, and has been finished now; its warnings are in the Data Docs.
+    notes
+        What of the file was taken for what: columns, the annotator, dates.
     """
 
     file: str
@@ -108,6 +114,7 @@ class Intake:
     rejected_to: str = ""
     docs: tuple[str, ...] = ()
     recovered: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -152,29 +159,39 @@ class _Examined:
 
 @dataclass(frozen=True)
 class _Against:
-    """What a batch is checked against: the labels that are there, and the ids of the tracks."""
+    """What a batch is checked against: the labels that are there, and the tracks."""
 
     labels: pd.DataFrame
-    known_tracks: frozenset[str]
+    tracks: TrackNames
 
     @classmethod
     def read(cls, data: Path) -> _Against:
         """Read them; a history that cannot be read is an error now, before anything is done."""
         read_history(data)
-        return cls(merging.read(data), _known_tracks(data))
+        return cls(merging.read(data), TrackNames(_known_tracks(data)))
 
 
 def check(
-    file: Path, *, settings: IntakeParams, data: Path = data_folder.DATA, docs: Path | None = None
+    file: Path,
+    *,
+    settings: IntakeParams,
+    annotator: str = "",
+    data: Path = data_folder.DATA,
+    docs: Path | None = None,
 ) -> Intake:
     """Say what an intake of ``file`` would do; nothing is changed.
+
+    Parameters
+    ----------
+    annotator
+        Who gave the labels of rows that name nobody; blank: the file's columns or its name say.
 
     Raises
     ------
     DataError
         The file is not there, or the labels that are there cannot be read.
     """
-    received = _received_from(file, settings=settings)
+    received = _received_from(file, settings=settings, annotator=annotator)
     return _examine(received, _Against.read(data), settings=settings, docs=docs).intake
 
 
@@ -228,6 +245,7 @@ def add(
     file: Path,
     *,
     settings: IntakeParams,
+    annotator: str = "",
     inbox: Path = INBOX,
     data: Path = data_folder.DATA,
     docs: Path = DATA_DOCS,
@@ -235,21 +253,23 @@ def add(
     """Copy ``file`` into the inbox and take it; other files that wait there stay.
 
     An error before the intake is certain takes the copy away again. A kill there leaves it in the inbox,
-    where the next run takes it as any file.
+    where the next run takes it as any file. With an ``annotator``, of whom that run would know nothing, the
+    copy is hidden and no run takes it.
 
     Raises
     ------
     DataError
         The file is not there, or the labels or their history cannot be read.
     """
-    received = _received_from(file, settings=settings)
+    received = _received_from(file, settings=settings, annotator=annotator)
     with _alone(inbox, data=data) as finished:
         for earlier in finished:
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
         if received.content is None:
             return received.intake
-        with _copied(received.content, name=received.intake.file, inbox=inbox) as copy:
+        name = f".{received.intake.file}" if annotator else received.intake.file
+        with _copied(received.content, name=name, inbox=inbox) as copy:
             (intake,) = _take(received, copy.name, inbox=inbox, data=data, settings=settings, docs=docs)
             return intake
 
@@ -275,7 +295,7 @@ def _copied(content: dropped.Content, *, name: str, inbox: Path) -> Iterator[Pat
     copy = journal.unique_path(wanted)
     try:
         with dropped.opened(copy.parent) as folder:
-            dropped.put(copy.name, content.data, folder=folder)
+            dropped.put(copy.name, content, folder=folder)
         yield copy
     except BaseException:
         if not journal.is_committed(inbox):
@@ -332,17 +352,21 @@ def _state(name: str, *, folder: int) -> tuple[int, ...]:
         return ()
 
 
-def _known_tracks(data: Path) -> frozenset[str]:
-    """Return the ids of the tracks in the data folder; 100,000 in 0.2 s.
+def _known_tracks(data: Path) -> dict[str, str]:
+    """Return the tracks in the data folder by id, each with its file in the library it comes from.
 
-    Not from the catalogue: DVC deletes that while it is made again.
+    100,000 take a second. Not from the catalogue: DVC deletes that while it is made again.
     """
     root = data / data_folder.AUDIO_FOLDER
-    names = (Path(entry.name) for folder in root.glob("*/") for entry in os.scandir(folder))
-    known = frozenset(path.stem for path in names if path.suffix.lower() in audio.SUFFIXES)
-    if not known:
+    paths = (Path(entry.path) for folder in sorted(root.glob("*/")) for entry in os.scandir(folder))
+    places = {
+        path.stem: f"{path.parent.name}/{path.name}"
+        for path in paths
+        if path.suffix.lower() in audio.SUFFIXES
+    }
+    if not places:
         find_audio(root)
-    return known
+    return places | {track: place for track, place in sources_of(data).items() if track in places}
 
 
 def _take(
@@ -435,10 +459,10 @@ def _receive(name: str, *, inbox: Path, settings: IntakeParams) -> _Received | N
         return None
     except (dropped.PassedOverError, OSError) as error:
         return _unread(plain, error, now=now)
-    return _parsed(plain, content, now=now, settings=settings)
+    return _parsed(formats.Source(plain), content, now=now, settings=settings)
 
 
-def _received_from(file: Path, *, settings: IntakeParams) -> _Received:
+def _received_from(file: Path, *, settings: IntakeParams, annotator: str) -> _Received:
     """Read a file that the user has named.
 
     Raises
@@ -453,18 +477,22 @@ def _received_from(file: Path, *, settings: IntakeParams) -> _Received:
         content = dropped.read_chosen(file, max_megabytes=settings.max_megabytes)
     except (dropped.PassedOverError, OSError) as error:
         return _unread(plain, error, now=now)
-    return _parsed(plain, content, now=now, settings=settings)
+    source = formats.Source(plain, identity.single_blanks(annotator))
+    return _parsed(source, content, now=now, settings=settings)
 
 
-def _parsed(name: str, content: dropped.Content, *, now: datetime, settings: IntakeParams) -> _Received:
+def _parsed(
+    source: formats.Source, content: dropped.Content, *, now: datetime, settings: IntakeParams
+) -> _Received:
     """Return what was read, and its rows, or why it cannot be taken in part."""
-    intake = Intake(file=name, sha256=content.sha256, received_at=merging.timestamp(now))
-    limits = formats.Limits(settings.max_rows, settings.max_columns, settings.max_values)
+    intake = Intake(file=source.name, sha256=content.sha256, received_at=merging.timestamp(now))
+    limits = Limits(settings.max_rows, settings.max_columns, settings.max_values)
+    source = replace(source, modified=datetime.fromtimestamp(content.modified, UTC))
     try:
-        batch = formats.read(content.data, name=name, limits=limits)
-    except formats.FileFaultError as fault:
+        batch = formats.read(content.data, source=source, limits=limits)
+    except FileFaultError as fault:
         return _Received(replace(intake, fault=str(fault)), now, content)
-    return _Received(intake, now, content, batch)
+    return _Received(replace(intake, notes=batch.notes), now, content, batch)
 
 
 def _unread(name: str, error: Exception, *, now: datetime) -> _Received:
@@ -511,18 +539,19 @@ def _checked(
     docs: Path | None,
 ) -> _Examined:
     """Check a file's rows, and merge the valid rows into a copy of the labels."""
-    rows, respelled = _as_known(batch, against)
+    rows, respelled, track_hints = _as_known(batch, against)
     page = checks.page_name(nothing.file, now)
     verdict = checks.check_batch(
         rows,
         batch.positions,
         labels=against.labels,
-        known_tracks=against.known_tracks,
+        known_tracks=against.tracks.places.keys(),
         now=now,
         settings=settings,
         dropped=[column for column in batch.dropped if column not in next_tracks.FACT_COLUMNS],
         extra=batch.extra,
         respelled=respelled,
+        hints={**batch.hints, "track_id": track_hints},
         docs=docs,
         page=page,
     )
@@ -551,7 +580,7 @@ def _checked(
     return _Examined(intake, None if good.empty else table)
 
 
-def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, dict[str, str]]:
+def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:
     """Spell tracks as the library does, annotators as they were first spelled, moods without what is unseen.
 
     Returns
@@ -560,38 +589,36 @@ def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, di
         The batch's.
     respelled
         By position, what is another spelling than an accent or a blank makes: ``"annotator bob → Bob"``.
+    track_hints
+        By a name that is no track's, or may be several tracks': which are meant, perhaps.
     """
+    track_ids, track_hints = _as_in_library(batch.rows["track_id"], against.tracks)
     rows = batch.rows.assign(
-        track_id=_as_in_library(batch.rows["track_id"], against.known_tracks),
+        track_id=track_ids,
         annotator=_as_first_spelled(batch.rows["annotator"], against.labels["annotator"]),
         mood=batch.rows["mood"].map(identity.without_invisible).astype("str"),
     )
     respelled: dict[str, list[str]] = {}
-    for column in ("track_id", "mood", "annotator"):
+    for column in ("mood", "annotator") if batch.from_audio else ("track_id", "mood", "annotator"):
         given, kept = batch.rows[column], rows[column]
         is_other = given.map(identity.single_blanks) != kept.map(identity.single_blanks)
         for at in is_other.to_numpy().nonzero()[0]:
             said = f"{column} {visible(given.iloc[at])} → {kept.iloc[at]}"
             respelled.setdefault(batch.positions[at], []).append(said)
-    return rows, {position: ", ".join(several) for position, several in respelled.items()}
+    said_of = {position: ", ".join(several) for position, several in respelled.items()}
+    return rows, said_of, track_hints
 
 
-def _as_in_library(track_ids: pd.Series, known_tracks: frozenset[str]) -> pd.Series:
-    """Spell track ids as the library's files do: accents in one character, or (from macOS) in two.
-
-    What nobody sees does not count either, where that leaves one track.
-    """
-    others = set(track_ids) - known_tracks
-    if not others:
-        return track_ids
-    composed = {identity.normalised("NFC", track_id): track_id for track_id in known_tracks}
-    times = Counter(map(identity.spelling, known_tracks))
-    bare = {name: track_id for track_id in known_tracks if times[name := identity.spelling(track_id)] == 1}
-    spelled = {
-        name: composed.get(identity.normalised("NFC", name)) or bare.get(identity.spelling(name), name)
-        for name in others
-    }
-    return track_ids.map(lambda name: spelled.get(name, name)).astype("str")
+def _as_in_library(track_ids: pd.Series, tracks: TrackNames) -> tuple[pd.Series, dict[str, str]]:
+    """Return the tracks' ids for the names that mean one track, and hints at what the others may mean."""
+    others = sorted(set(track_ids) - tracks.places.keys())
+    found = {name: tracks.meant(name) for name in others if len(name) <= _LONGEST_NAME}
+    hints = {name: f"{' or '.join(several[:3])}?" for name, several in found.items() if len(several) > 1}
+    for name in [name for name, meant in found.items() if name and not meant][:_SUGGESTIONS]:
+        if nearest := tracks.suggestion(name):
+            hints[name] = f"did you mean {nearest}?"
+    known = {name: meant[0] for name, meant in found.items() if len(meant) == 1}
+    return track_ids.map(lambda name: known.get(name, name)).astype("str"), hints
 
 
 def _as_first_spelled(names: pd.Series, before: pd.Series) -> pd.Series:

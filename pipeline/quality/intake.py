@@ -146,6 +146,7 @@ def check_batch(
     dropped: Sequence[str] = (),
     extra: Mapping[str, str] = NO_CELLS,
     respelled: Mapping[str, str] = NO_CELLS,
+    hints: Mapping[str, Mapping[str, str]] = label_checks.NO_HINTS,
     docs: Path | None = None,
     page: str = "",
 ) -> Verdict:
@@ -171,10 +172,12 @@ def check_batch(
         By position, the cells of a row that lie beyond the header.
     respelled
         By position, the cells that were spelled otherwise, and how.
+    hints
+        By column, and by the text of a cell that may be rejected: what was meant, perhaps.
     docs, page
         Folder of the Data Docs, and what this batch's pages are called beside their suite's name.
     """
-    table = derived(rows, positions, known_tracks=known_tracks, extra=extra)
+    table = derived(rows, positions, known_tracks=known_tracks, extra=extra, hints=hints)
     table["respelled"] = table["row"].map(dict(respelled)).astype("object")
     found = _run(table, _row_checks(settings, now), 0, settings, docs, page)
     valid = table.loc[~table.index.isin(list(_reasons(found)))]
@@ -325,10 +328,11 @@ def derived(
     *,
     known_tracks: Collection[str],
     extra: Mapping[str, str] = NO_CELLS,
+    hints: Mapping[str, Mapping[str, str]] = label_checks.NO_HINTS,
 ) -> pd.DataFrame:
     """Return the rows as the suite reads them, each named by its position."""
     lines = rows.assign(**{LINE: range(len(rows))})
-    table = label_checks.derived(lines, known_tracks=known_tracks)
+    table = label_checks.derived(lines, known_tracks=known_tracks, hints=hints)
     table = table.assign(row=list(positions)).set_axis(list(positions))
     table["extra_cells"] = table["row"].map(dict(extra)).astype("object")
     for column in _TEXT:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -11,12 +12,14 @@ import pandas as pd
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
-from pipeline.taxonomy import MOODS, canonical_mood
+from pipeline.taxonomy import MOODS, canonical_mood, nearest_mood
 
 if TYPE_CHECKING:
     from pipeline.params import LabelsParams
 
 
+NO_HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({})
+_HINTED: Final = ("track_id", "mood", "labelled_at")
 _ISO_8601: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})$"
 # Spreadsheets and pandas write whole numbers beside blanks as 2.0.
 _CONFIDENCE: Final = r"^[123](?:\.0+)?$"
@@ -34,7 +37,7 @@ CONTENT_CHECKS: Final = (
             "ignore_row_if": "either_value_is_missing",
         },
         severity="critical",
-        shown=("track_id",),
+        shown=("track_id_hinted",),
     ),
     Check(
         name="known_mood",
@@ -44,7 +47,7 @@ CONTENT_CHECKS: Final = (
         expectation="ExpectColumnValuesToBeInSet",
         arguments={"column": "mood_class", "value_set": list(MOODS)},
         severity="critical",
-        shown=("mood",),
+        shown=("mood_hinted",),
     ),
     Check(
         name="date_format",
@@ -54,6 +57,7 @@ CONTENT_CHECKS: Final = (
         expectation="ExpectColumnValuesToMatchRegex",
         arguments={"column": "labelled_at", "regex": _ISO_8601},
         severity="critical",
+        shown=("labelled_at_hinted",),
     ),
     Check(
         name="date_format",
@@ -144,7 +148,12 @@ def _class_check(settings: LabelsParams) -> Check:
     )
 
 
-def derived(labels: pd.DataFrame, *, known_tracks: Collection[str]) -> pd.DataFrame:
+def derived(
+    labels: pd.DataFrame,
+    *,
+    known_tracks: Collection[str],
+    hints: Mapping[str, Mapping[str, str]] = NO_HINTS,
+) -> pd.DataFrame:
     """Return the annotations as the suite reads them: blanks are null, look-ups are done once a value."""
     rows = ("line " + labels[LINE].astype(str)).tolist()
     table = labels.mask(labels == "").assign(row=rows).set_axis(rows)
@@ -154,11 +163,27 @@ def derived(labels: pd.DataFrame, *, known_tracks: Collection[str]) -> pd.DataFr
         table["mood_class"] = table["mood"].map(
             {name: canonical_mood(name) or name for name in table["mood"].dropna().unique()}
         )
+        hints = {**hints, "mood": _mood_hints(table["mood"].dropna().unique().tolist())}
+    for column in _HINTED:
+        if column in table:
+            table[f"{column}_hinted"] = _with_hints(table[column], hints.get(column, {}))
     if "labelled_at" in table:
         # The 30th of February has the form, but is no time.
         table["is_iso_8601"] = table["labelled_at"].str.match(_ISO_8601).eq(True)
         table["time"] = pd.to_datetime(table["labelled_at"], format="ISO8601", utc=True, errors="coerce")
     return table
+
+
+def _mood_hints(names: list[str]) -> dict[str, str]:
+    """Return, by a name that is no mood's, the mood that is spelled nearly so."""
+    near = {name: nearest_mood(name) for name in names if canonical_mood(name) is None}
+    return {name: f"did you mean {mood}?" for name, mood in near.items() if mood}
+
+
+def _with_hints(column: pd.Series, hints: Mapping[str, str]) -> pd.Series:
+    """Return a column's cells as a report shows them."""
+    shown = {cell: f"{cell} ({hint})" for cell, hint in hints.items()}
+    return column.map(lambda cell: shown.get(cell, cell), na_action="ignore").astype("object")
 
 
 def _tracks_per_mood(table: pd.DataFrame) -> pd.DataFrame:

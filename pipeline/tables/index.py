@@ -25,6 +25,8 @@ INDEX_COLUMNS: Final = (
     "exact_duplicate_of",
     "filtered_split",
 )
+# A file's path in the library it comes from; there only if it says more than genre and track id.
+SOURCE: Final = "source"
 # What the catalogue needs of them.
 USED_COLUMNS: Final = ("track_id", "artist", "title", "exact_duplicate_of", "filtered_split")
 
@@ -44,5 +46,15 @@ def read_index(path: Path) -> pd.DataFrame:
 
 def write_index(folder: Path, index: pd.DataFrame) -> None:
     """Write the facts on a data folder's tracks, sorted by id; columns not given are left blank."""
-    table = index.reindex(columns=list(INDEX_COLUMNS), fill_value="").sort_values("track_id")
+    names = [*INDEX_COLUMNS, SOURCE] if SOURCE in index else list(INDEX_COLUMNS)
+    table = index.reindex(columns=names, fill_value="").sort_values("track_id")
     files.write_csv(folder / INDEX_FILE, table)
+
+
+def sources_of(folder: Path) -> dict[str, str]:
+    """Return, by track id, each file's path in the library it comes from; nothing where that is not known."""
+    path = folder / INDEX_FILE
+    if not path.exists():
+        return {}
+    index = read_table(path, columns=["track_id"])
+    return dict(zip(index["track_id"], index[SOURCE], strict=True)) if SOURCE in index else {}

@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline import files
 from pipeline.errors import DataError
 from pipeline.tables.label_history import write_history
-from pipeline.tables.text_csv import read_table
+from pipeline.tables.text_csv import decoded, delimiter, read_table
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -45,8 +45,9 @@ def read_annotations(path: Path) -> pd.DataFrame:
         The file is missing, empty, not UTF-8, not CSV, has ragged rows, or lacks a required column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            found = list(csv_records(csv.reader(stream, strict=True), path=path))
+        text = decoded(path.read_bytes())
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
+        found = list(csv_records(reader, path=path))
     except FileNotFoundError:
         raise DataError(
             f"expected annotations in {path}, received no such file. "
@@ -97,7 +98,7 @@ def _checked_header(records: list[list[str | int]], *, path: Path) -> list[str |
     if missing:
         raise DataError(
             f"{path}: expected the columns {', '.join(LABEL_COLUMNS)}, received {received}; "
-            f"{', '.join(missing)} is missing. Name the columns in line 1, separated by commas."
+            f"{', '.join(missing)} is missing. Name the columns in line 1."
         )
     if len(set(header)) < len(header):
         raise DataError(

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import pandas as pd
 
 from pipeline.errors import DataError
+
+_FIRST_LINE: Final = re.compile(r"\S[^\r\n]*")
+
+
+def decoded(content: bytes) -> str:
+    """Return the text of a file: UTF-8, or UTF-16 with a byte order mark, as spreadsheets save it.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        It is neither.
+    """
+    # The mark of UTF-32 begins like the one of UTF-16.
+    is_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_32 = content.startswith(codecs.BOM_UTF32_LE)
+    return content.decode("utf-16" if is_16 and not is_32 else "utf-8-sig")
+
+
+def delimiter(text: str) -> str:
+    r"""Return the separator that the first line with text uses most; a comma if none.
+
+    Examples
+    --------
+    >>> delimiter("track_id;mood\nblues.00042;Other, or so\n")
+    ';'
+    """
+    header = _FIRST_LINE.search(text)
+    return max(",;\t", key=lambda mark: header[0].count(mark) if header else 0)
 
 
 def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
@@ -18,7 +49,7 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A UTF-8 file with a header.
+        A file with a header; commas, semicolons or tabs separate.
     columns
         Columns that must be there; others may be.
 
@@ -28,7 +59,8 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pd.DataFrame:
         If the file is missing, is no UTF-8 CSV, or lacks a column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = decoded(path.read_bytes())
+        table = pd.read_csv(io.StringIO(text), sep=delimiter(text), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).strip()}"
         raise DataError(

@@ -15,6 +15,7 @@ import pytest
 from pipeline import params
 from pipeline.errors import DataError
 from pipeline.labelling import dropped, formats, inbox, journal
+from pipeline.labelling.file_limits import FileFaultError, Limits
 from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 from pipeline.untrusted import visible
 from tests.conftest import ROOT
@@ -211,7 +212,7 @@ def test_a_copy_cannot_be_led_elsewhere_while_it_is_written(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", exchange)
         with dropped.opened(LABELS) as folder:
-            dropped.put("mine.csv", b"mine", folder=folder)
+            dropped.put("mine.csv", dropped.Content(b"mine", "", 0.0), folder=folder)
     assert SECRET in Path("private/passwd").read_text()
     (LABELS / "mine.csv").unlink()
     intake = inbox.add(Path("mine.csv"), settings=params.read().intake)
@@ -324,13 +325,13 @@ def test_a_hostile_file_is_answered_soon_briefly_and_in_bounded_memory(
 ) -> None:
     """40,000 columns took 58 s under the lock, and the message listed them all; 200,000 had no end."""
     settings = params.read(ROOT / "params.yaml").intake
-    limits = formats.Limits(settings.max_rows, settings.max_columns, settings.max_values)
+    limits = Limits(settings.max_rows, settings.max_columns, settings.max_values)
     name, make = HOSTILE[what]
     content = make()
     start, said = time.process_time(), ""
     try:
-        formats.read(content, name=name, limits=limits)
-    except formats.FileFaultError as fault:
+        formats.read(content, source=formats.Source(name), limits=limits)
+    except FileFaultError as fault:
         said = str(fault)
     assert time.process_time() - start < 2
     assert len(said) < 600
@@ -339,10 +340,8 @@ def test_a_hostile_file_is_answered_soon_briefly_and_in_bounded_memory(
 
 def test_a_message_lists_a_handful_of_many_columns() -> None:
     content = ",".join(f"c{n}" for n in range(40_000)).encode()
-    with pytest.raises(
-        formats.FileFaultError, match=r"received 40,000: c0, c1, c2, c3, c4 … and 39,995 more\."
-    ):
-        formats.read(content, name="b.csv", limits=formats.Limits(10, 100, 3_000_000))
+    with pytest.raises(FileFaultError, match=r"received 40,000: c0, c1, c2, c3, c4 … and 39,995 more\."):
+        formats.read(content, source=formats.Source("b.csv"), limits=Limits(10, 100, 3_000_000))
 
 
 def test_the_limits_are_those_of_the_params() -> None:
@@ -351,8 +350,11 @@ def test_the_limits_are_those_of_the_params() -> None:
     for change, key in ((0, ""), (-1, "max_rows"), (-1, "max_columns"), (-1, "max_values")):
         found = {"max_rows": 3, "max_columns": 5, "max_values": 20}
         if not key:
-            assert len(formats.read(rows.encode(), name="b.csv", limits=formats.Limits(**found)).rows) == 3
+            assert (
+                len(formats.read(rows.encode(), source=formats.Source("b.csv"), limits=Limits(**found)).rows)
+                == 3
+            )
             continue
-        limits = formats.Limits(**found | {key: found[key] + change})
-        with pytest.raises(formats.FileFaultError, match=rf"raise intake\.{key}"):
-            formats.read(rows.encode(), name="b.csv", limits=limits)
+        limits = Limits(**found | {key: found[key] + change})
+        with pytest.raises(FileFaultError, match=rf"raise intake\.{key}"):
+            formats.read(rows.encode(), source=formats.Source("b.csv"), limits=limits)

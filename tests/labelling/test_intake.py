@@ -127,7 +127,12 @@ FAULTS = [
     ("characters", f"blues.00001,Other,b\x00b,{TIME},", "annotator", r"'b\x00b'"),
     ("known_track", f"polka.00001,Other,bob,{TIME},", "track_id", "polka.00001"),
     ("known_mood", f"blues.00001,Sad,bob,{TIME},", "mood", "Sad"),
-    ("date_format", "blues.00001,Other,bob,2024-03-05 14:00,", "labelled_at", "2024-03-05 14:00"),
+    (
+        "date_format",
+        "blues.00001,Other,bob,03/05/2024,",
+        "labelled_at",
+        "03/05/2024 (2024-05-03 or 2024-03-05?)",
+    ),
     ("date_format", "blues.00001,Other,bob,2024-02-30T14:00:00Z,", "labelled_at", "2024-02-30T14:00:00Z"),
     ("future_date", "blues.00001,Other,bob,2999-01-01T14:00:00Z,", "labelled_at", "2999-01-01T14:00:00Z"),
     ("past_date", "blues.00001,Other,bob,0001-01-01T00:00:00+14:00,", "labelled_at", "0001-01-01T00"),
@@ -194,11 +199,11 @@ def test_what_is_odd_is_merged_and_said(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("b.txt", b"hello", "expected a .csv or .json file"),
+        ("b.doc", b"hello", "expected .csv, .tsv, .txt, .json, .jsonl, .xlsx, received .doc"),
         ("b.csv", b"\xff\xfe\x00", "expected UTF-8 text"),
         ("b.csv", b"", "received an empty file"),
         ("b.csv", f'{HEADER}\n"a,b\n'.encode(), "line 2: expected comma-separated values"),
-        ("b.csv", b"track_id,mood\na,b\n", "annotator, labelled_at is missing"),
+        ("b.csv", b"title,mood\na,b\n", "track_id is missing"),
         ("b.json", b"{}", "expected a list of tasks"),
     ],
 )
@@ -529,10 +534,10 @@ def test_no_shape_of_json_stops_the_files_after_it(changes: dict[str, object]) -
 
 
 def test_a_recovered_fault_is_still_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    drop("bad.csv", header="track_id,mood")
+    drop("bad.csv", header="annotator,mood")
     kill(monkeypatch)
     (intake,) = run()
-    assert (intake.recovered, intake.is_whole, "annotator" in intake.fault) == (True, False, True)
+    assert (intake.recovered, intake.is_whole, "track_id is" in intake.fault) == (True, False, True)
 
 
 def test_recovered_rejections_come_with_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,10 +571,10 @@ def test_the_history_keeps_a_fault_in_one_short_line() -> None:
 
 def test_an_older_history_gets_the_column_of_faults() -> None:
     HISTORY.write_text(",".join(HISTORY_COLUMNS[:-1]) + "\n")
-    drop("bad.csv", header="track_id,mood")
+    drop("bad.csv", header="annotator,mood")
     run()
     (row,) = pd.read_csv(HISTORY, dtype=str, keep_default_na=False).to_dict("records")
-    assert "annotator, labelled_at is missing" in row["fault"]
+    assert "track_id is missing" in row["fault"]
 
 
 def test_the_history_holds_no_formula_and_reads_as_it_was() -> None:

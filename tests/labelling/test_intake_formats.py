@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import identity
-from pipeline.labelling import formats
-from pipeline.labelling.formats import FileFaultError
+from pipeline.labelling import dates, formats
+from pipeline.labelling.file_limits import FileFaultError, Limits
 from pipeline.tables.mood_labels import require_readable
 from pipeline.tables.text_csv import csv_text
 from pipeline.untrusted import without_mark
@@ -34,8 +34,8 @@ ROWS = [
 
 def read(content: str | bytes, *, name: str = "batch.csv", max_rows: int = 1000) -> formats.Batch:
     data = content.encode() if isinstance(content, str) else content
-    limits = formats.Limits(max_rows, 100, 3_000_000)
-    return formats.read(data, name=name, limits=limits)
+    limits = Limits(max_rows, 100, 3_000_000)
+    return formats.read(data, source=formats.Source(name), limits=limits)
 
 
 def csv_of(rows=ROWS, *, columns=(*HEADER, "confidence"), delimiter=",", newline="\n") -> str:
@@ -85,10 +85,11 @@ def test_other_columns_are_named_and_dropped() -> None:
 cells = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 cells = cells.map(str.strip).filter(lambda cell: without_mark(cell) == cell)
 names = cells.map(identity.single_blanks).filter(lambda cell: without_mark(cell) == cell)
+times = cells.filter(bool).filter(lambda cell: dates.read(pd.Series([cell])).times.tolist() == [cell])
 
 
 @given(
-    st.lists(st.tuples(cells, cells, names, cells.filter(bool)), min_size=1, max_size=5),
+    st.lists(st.tuples(cells, cells, names.filter(bool), times), min_size=1, max_size=5),
     st.sampled_from(",;"),
 )
 @settings(max_examples=60, deadline=None)
@@ -101,21 +102,23 @@ def test_text_survives(rows: list[tuple[str, ...]], delimiter: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("b.xlsx", b"PK", r"b\.xlsx: expected a \.csv or \.json file, received \.xlsx"),
+        ("b.xlsx", b"PK", r"b\.xlsx: expected a workbook \(\.xlsx\), received another format"),
+        ("b.ods", b"PK", r"b\.ods: expected \.csv, \.tsv, .*, received \.ods"),
         ("b", b"", "received no suffix"),
-        ("b.csv", csv_of().encode("utf-16"), "expected UTF-8 text"),
+        ("b.csv", csv_of().encode("utf-16-le"), "expected .* received"),
+        ("b.csv", csv_of().encode("utf-32"), "expected UTF-8 text"),
         ("b.csv", csv_of().encode() + "Jürgen".encode("latin-1"), "expected UTF-8 text"),
         ("b.csv", b"", "expected a header .* received an empty file"),
         ("b.csv", b"\n \n;;\n", "expected a header"),
         ("b.csv", ",".join(HEADER).encode(), "expected labels, received none"),
-        ("b.csv", f"a,Other,ann,{TIME}\n".encode(), "track_id, mood, annotator, labelled_at is missing"),
+        ("b.csv", f"a,Other,ann,{TIME}\n".encode(), "track_id, mood, labelled_at is missing. Line 1 holds"),
         ("b.csv", csv_of(columns=HEADER[:3]).encode(), "labelled_at is missing"),
         ("b.csv", b'track_id,"mood\na,b\n', "line 1: expected comma-separated values"),
         ("b.csv", b"mood,Mood,track_id,annotator,labelled_at\n", "expected each column once, received mood"),
         ("b.csv", csv_of(ROWS * 501).encode(), "expected at most 1000 rows"),
         ("b.json", b"{", "expected JSON"),
         ("b.json", b"[" * 100_000, "expected JSON"),
-        ("b.json", b'{"a": 1}', "expected a list of tasks, received dict"),
+        ("b.json", b'{"a": 1}', "expected a list of tasks or of rows, received dict"),
         ("b.json", b"[1]", "task 1: expected `data` and `annotations`"),
         ("b.json", b'[{"annotations": [7]}]', "task 1: expected `data`"),
         ("b.json", b'[{"annotations": [{"result": 5}]}]', "task 1: expected `result` to be a list"),
@@ -225,9 +228,9 @@ def test_label_studio_json() -> None:
     ("data", "track"),
     [
         ({"track_id": "blues.00001", "audio": "x.wav"}, "blues.00001"),
-        ({"audio": "/data/local-files/?d=gtzan/blues/blues.00042.au"}, "blues.00042"),
-        ({"audio": "s3://bucket/music/a%20song.mp3"}, "a song"),
-        ({"audio": "https://host/x/blues.00042"}, "blues.00042"),
+        ({"audio": "/data/local-files/?d=gtzan/blues/blues.00042.au"}, "gtzan/blues/blues.00042"),
+        ({"audio": "s3://bucket/music/a%20song.mp3"}, "music/a song"),
+        ({"audio": "https://host/x/blues.00042"}, "x/blues.00042"),
         ({"song": "https://host/blues.00042.ogg", "title": "t"}, "blues.00042"),
         ({"title": "t"}, ""),
         ({"audio": "http://[x/a.wav"}, "http://[x/a.wav"),
@@ -242,7 +245,7 @@ def test_the_track_of_a_task(data, track: str) -> None:
     [
         ({"completed_by": {"id": 10, "email": "ann@example.org"}}, {"annotator": "ann@example.org"}),
         ({"completed_by": {"id": 10}}, {"annotator": "10"}),
-        ({"completed_by": None}, {"annotator": ""}),
+        ({"completed_by": None}, {"annotator": "export"}),
         ({"updated_at": None}, {"labelled_at": "2024-03-05T13:00:00.728353Z"}),
         ({"result": []}, {"mood": ""}),
         ({"result": [{"from_name": "x", "value": {"choices": ["Other"]}}]}, {"mood": "Other"}),
@@ -325,6 +328,6 @@ def test_lines_that_nobody_filled_in_are_no_answers() -> None:
         "a.3,x,Other,,",
     )
     text = "\n".join(lines)
-    batch = formats.read(text.encode(), name="next.csv", limits=formats.Limits(10, 100, 3_000_000))
+    batch = formats.read(text.encode(), source=formats.Source("next.csv"), limits=Limits(10, 100, 3_000_000))
     assert batch.rows["track_id"].tolist() == ["a.2", "a.3"]
     assert batch.positions == ["line 3", "line 4"]

@@ -23,6 +23,7 @@ from pipeline.errors import ParamsError
 from pipeline.inference import logmel
 from pipeline.inference.normalise import Normaliser
 from pipeline.labelling import formats, next_tracks
+from pipeline.labelling.file_limits import Limits
 from pipeline.registry import candidates
 from pipeline.stages import catalog, promote, register, spectrogram
 from pipeline.tables.features import features_path, logmel_of
@@ -293,7 +294,7 @@ def test_the_filled_in_list_can_be_read(catalogued: Library) -> None:
     wanted = next_tracks.next_tracks(12)
     next_tracks.publish(wanted, next_tracks.FILE)
     batch = formats.read(
-        filled_in(next_tracks.FILE), name="tracks.csv", limits=formats.Limits(99, 100, 3_000_000)
+        filled_in(next_tracks.FILE), source=formats.Source("tracks.csv"), limits=Limits(99, 100, 3_000_000)
     )
     assert batch.rows["track_id"].tolist() == wanted.rows["track_id"].tolist()
     assert (batch.rows["mood"] == "Other").all()

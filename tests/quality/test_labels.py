@@ -58,7 +58,7 @@ def test_read_keeps_text_and_line_numbers(tmp_path):
         (HEADER.encode() + b"\na,Other,ann,2024,1,2\n", "line 2: expected 5 columns .*, received 6"),
         (HEADER.encode() + b'\na,"Other,ann,2024,1\n', "line 2: expected comma-separated values"),
         (b"track_id,mood\na,Other\n", "received track_id, mood; annotator, labelled_at is missing"),
-        (HEADER.replace(",", ";").encode() + b"\n", "received track_id;mood;.*Name the columns in line 1"),
+        (HEADER.replace(",", "|").encode() + b"\n", r"received track_id\|mood\|.*Name the columns in line 1"),
         (HEADER.encode() + b",mood\n", "expected each column once"),
         (HEADER.encode() + b",line\n", "none called line"),
     ],
