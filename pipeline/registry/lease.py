@@ -3,11 +3,12 @@
 MLflow has no compare-and-swap, but no two registered models of one name: whoever creates the model
 ``<name>-lease`` holds the lease, on SQLite, on PostgreSQL and behind an MLflow server alike. The holder
 renews a tag; a waiter who sees it unchanged for `STALE` seconds of its own clock, or knows that the process
-is gone, takes the holder for dead and removes the lease.
+is gone, takes the holder for dead and removes the lease. Of several waiters one removes it: each leaves its
+mark on the lease, and only that of whoever was last still stands a second later.
 
-What remains: whoever moves the alias by hand, or by an earlier release, asks for no lease; and two waiters
-who remove a dead holder's lease within the same milliseconds might both go on. `Lease.check`, right before
-the alias is set, finds out about either but for these milliseconds.
+What remains: whoever moves the alias by hand, or by an earlier release, asks for no lease; and a waiter that
+the machine halts for a second between its look at its mark and the removal might remove a new holder's lease.
+`Lease.check`, right before the alias is set, finds out about either.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ STALE: Final = 60.0  # a holder that is silent for so long is dead: twelve renew
 PATIENCE: Final = 900.0  # seconds until a waiter gives up; a promotion takes seconds, a registration a minute
 
 _POLL: Final = 0.5  # seconds
+_MARK_SECONDS: Final = 1.0  # that a waiter's mark must stand
 _OWNER: Final = "owner"
 _RENEWED: Final = "renewed"
+_REMOVER: Final = "remover"
 _DESCRIPTION: Final = "Somebody registers or promotes a model now. Goes by itself."
 
 
@@ -94,7 +97,7 @@ def _acquire(lease: Lease) -> None:
         if seen != last:
             last, changed = seen, now
         if seen and (now - changed > STALE or _is_gone(seen.get(_OWNER, ""))):
-            _remove(lease, seen.get(_OWNER))
+            _take_away(lease, seen.get(_OWNER, ""))
         elif now > deadline:
             raise UnavailableError(
                 f"{lease.name}: expected the lease within {PATIENCE:.0f} s, received "
@@ -146,15 +149,26 @@ def _renew(lease: Lease, done: threading.Event) -> None:
             lease.client.set_registered_model_tag(lease.name, _RENEWED, str(count))
 
 
-def _remove(lease: Lease, owner: str | None) -> None:
-    """Remove the lease of a dead ``owner``, if it is still that one's."""
-    if _tags(lease.client, lease.name).get(_OWNER) == owner:
-        with suppress(Exception):
+def _take_away(lease: Lease, dead: str) -> None:
+    """Remove the lease of a dead owner, unless another waiter does."""
+    with suppress(Exception):  # it has gone meanwhile
+        before = _tags(lease.client, lease.name)
+        if before.get(_REMOVER):  # its turn, unless it has died too
+            time.sleep(2 * _MARK_SECONDS)
+            if _tags(lease.client, lease.name) != before:
+                return
+        lease.client.set_registered_model_tag(lease.name, _REMOVER, lease.owner)
+        time.sleep(_MARK_SECONDS)
+        seen = _tags(lease.client, lease.name)
+        if (seen.get(_OWNER), seen.get(_REMOVER)) == (dead, lease.owner):
             lease.client.delete_registered_model(lease.name)
 
 
 def _release(lease: Lease) -> None:
-    _remove(lease, lease.owner)
+    """Remove the lease, if it is still this holder's."""
+    if _tags(lease.client, lease.name).get(_OWNER) == lease.owner:
+        with suppress(Exception):
+            lease.client.delete_registered_model(lease.name)
 
 
 def _started(pid: int) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,34 @@ def test_a_killed_holder_is_known_to_be_dead_at_once(shared: pd.DataFrame) -> No
 
 def put_lease(owner: str) -> None:
     client().create_registered_model("genre-classifier-lease", tags={"owner": owner, "renewed": "0"})
+
+
+def test_of_many_that_take_over_from_the_dead_one_holds_at_a_time(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removed a dead holder's lease a moment too late removed that of the next."""
+    monkeypatch.setattr(lease, "_MARK_SECONDS", 0.5)
+    monkeypatch.setattr(lease, "_POLL", 0.01)
+    dead, lost = "|".join([lease._machine(), "1", "1.00", "x"]), []
+    together = threading.Barrier(4)
+
+    def wait_and_hold() -> None:
+        together.wait()
+        with lease.hold(client(), "genre-classifier") as held:
+            try:
+                time.sleep(0.1)
+                held.check()
+            except lease.LeaseLostError:
+                lost.append(held.owner)
+
+    for _ in range(3):
+        put_lease(dead)
+        waiting = [threading.Thread(target=wait_and_hold) for _ in range(4)]
+        for thread in waiting:
+            thread.start()
+        for thread in waiting:
+            thread.join()
+    assert lost == []
 
 
 def test_a_holder_elsewhere_that_is_silent_is_taken_for_dead(
