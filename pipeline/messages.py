@@ -16,25 +16,34 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 _MASK: Final = "***"
 _SHORTEST: Final = 6  # characters; to hide shorter ones wherever they stand would blank out common words
 _NAMES: Final = (
-    r"password|passwd|passphrase|secret|token|signature|api_?key|access_?key|private_?key|credentials?"
+    r"password|passwd|passphrase|secret|token|signature|credentials?|api[_-]?key|access[_-]?key"
+    r"|private[_-]?key"
 )
 # Up to the last @ of a word, since a password may hold slashes and more of them; encoded likewise.
 _USER_INFO: Final = re.compile(r"(//|%2F%2F)\S*(@|%40)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"\s*[a-z][\w+.-]*://", re.IGNORECASE)
 _QUOTED: Final = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+_ASSIGN: Final = r"['\"]?\s?(?:=|:|%3D|%3A)\s?"
 _ASSIGNED: Final = re.compile(
-    rf"""(\b(?:[\w.-]*(?:{_NAMES})|pwd|sig)\s?=\s?|['"][\w.-]*(?:{_NAMES})['"]\s?:\s?)(?:{_QUOTED})?[^\s&]*""",
+    rf"""((?:\b[\w.-]*(?:{_NAMES})|\b(?:pwd|sig)|(?:[?&]|%3F|%26)key){_ASSIGN})(?:{_QUOTED})?(?:[^\s&%]|%(?!26))*""",
     re.IGNORECASE,
 )
-_AUTHORIZATION: Final = re.compile(r"(authorization\W+(?:basic|bearer)\s+)\S+", re.IGNORECASE)
+# Without a scheme an address is known by what follows the @: a host with a dot, a port or a path.
+_ADDRESS: Final = re.compile(
+    r"(?<![\w/@%])(?!mailto:)[\w.+-]+:(?!/)[^\s@]+@(?=localhost\b|[\w-]+(?:\.[\w-]|:\d|/\w))"
+)
+_AUTHORIZATION: Final = re.compile(
+    rf"(authorization{_ASSIGN}['\"]?(?:(?:basic|bearer|digest|token)\s+)?)\S+", re.IGNORECASE
+)
+_COOKIE: Final = re.compile(r"(\b(?:set-)?cookie['\"]?\s?[:=]\s?)[^\n]+", re.IGNORECASE)
 _SECRET_VARIABLE: Final = re.compile(rf"(?:^|_)(?:{_NAMES}|auth_string)$", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
     """Return a text without passwords.
 
-    These go: user and password of URLs, parameters such as ``password=``, what a header ``Authorization``
-    holds, and every secret of the environment wherever it stands.
+    These go: user and password of URLs and addresses, parameters such as ``password=``, what the headers
+    ``Authorization`` and ``Cookie`` hold, and every secret of the environment wherever it stands.
 
     Parameters
     ----------
@@ -50,6 +59,8 @@ def masked(text: str) -> str:
         text = text.replace(secret, _MASK)
     text = _ASSIGNED.sub(rf"\1{_MASK}", text)  # first: what follows may eat a parameter's name
     text = _USER_INFO.sub(rf"\1{_MASK}\2", text)
+    text = _ADDRESS.sub(f"{_MASK}@", text)
+    text = _COOKIE.sub(rf"\1{_MASK}", text)
     return _AUTHORIZATION.sub(rf"\1{_MASK}", text)
 
 
