@@ -12,7 +12,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from flows import links
 from flows.markdown import code_block, inline
-from flows.stages import Outcome
+from flows.stages import Outcome, moved
 from pipeline import params
 from pipeline.errors import CmgError
 from pipeline.files import read_json
@@ -88,13 +88,12 @@ def champions(settings: params.Params) -> dict[str, dict[str, Any] | None]:
 
 def standing(settings: params.Params) -> dict[str, str]:
     """Return, by task, which version is champion where nothing was decided."""
-    return {task: _stands(champion) for task, champion in champions(settings).items()}
-
-
-def _stands(champion: dict[str, Any] | None) -> str:
-    if champion is None:
-        return "nothing to decide, no model serves"
-    return f"nothing to decide, version {champion['version']} ({champion['model']}) serves"
+    return {
+        task: f"nothing to decide, version {champion['version']} ({champion['model']}) serves"
+        if champion
+        else "nothing to decide, no model serves"
+        for task, champion in champions(settings).items()
+    }
 
 
 def publish_decisions(settings: params.Params) -> None:
@@ -123,7 +122,9 @@ def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
     create_markdown_artifact(
         metrics_table(settings, before), key="metrics", description="Scores of every model"
     )
-    evaluated = sorted(_pair(name) for name, outcome in outcomes.items() if _is_new_score(name, outcome))
+    stages = [name.partition("@") for name in moved(outcomes)]
+    pairs = [pair.partition("-") for kind, _, pair in stages if kind == "evaluate"]  # genre-cnn64
+    evaluated = sorted((task, name) for task, _, name in pairs)
     runs = {f"{task}, {name}": _run_of(task, name) for task, name in evaluated}
     _publish_links({shown: links.run(*run) for shown, run in runs.items() if run})
     for (task, name), run in zip(evaluated, runs.values(), strict=True):
@@ -133,16 +134,6 @@ def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
                 key=f"confusion-{task}-{name}",
                 description=f"Confusion of {name} on the test tracks, {task}",
             )
-
-
-def _is_new_score(stage: str, outcome: Outcome) -> bool:
-    return stage.startswith("evaluate@") and outcome != "unchanged"
-
-
-def _pair(name: str) -> tuple[str, str]:
-    """Return task and model of a stage: ``evaluate@genre-cnn64``."""
-    task, _, model = name.split("@")[1].partition("-")
-    return task, model
 
 
 def _run_of(task: str, name: str) -> tuple[str, str] | None:

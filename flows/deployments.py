@@ -13,7 +13,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from ruamel.yaml import YAML
 
-from flows import schedules, server
+from flows import lost_runs, schedules, server
 from flows.retrain import ensure_limits
 from pipeline.errors import run_main
 
@@ -77,6 +77,7 @@ def main() -> None:
     """Register the deployments and run what is due, until stopped."""
     server.wait_for_server(server.START_SECONDS)
     ensure_limits()
+    lost_runs.ensure_automation()
     server.close_orphans(deployment.name for deployment in deployments())
     asyncio.run(serve(deployments()))
 

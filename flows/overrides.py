@@ -24,14 +24,12 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
         section = out
         for name in above:
             section = section.setdefault(name, {})
-            _require_section(section, key)
+            if not isinstance(section, dict):
+                raise ParamsError(
+                    f"overrides: expected {key} or a part of it, received both. Give one of them."
+                )
         section[last] = value
     return out
-
-
-def _require_section(section: Any, key: str) -> None:
-    if not isinstance(section, dict):
-        raise ParamsError(f"overrides: expected {key} or a part of it, received both. Give one of them.")
 
 
 @contextmanager

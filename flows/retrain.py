@@ -25,7 +25,7 @@ from flows.graph import Stage
 from flows.overrides import overridden
 from flows.retries import may_pass
 from flows.server import label_machine
-from flows.stages import LIMITS, RETRY_SECONDS, Outcome, run_stage
+from flows.stages import LIMITS, RETRY_SECONDS, Outcome, moved, run_stage
 from pipeline import params, tracking
 from pipeline.errors import CmgError, run_main
 from pipeline.params import ModelName, Task
@@ -90,7 +90,9 @@ def retrain(
         processes.end_stages(tracking.RETRAIN)
         with overridden(changes) as chosen:
             outcomes = run_stages(force)
-            _show(chosen, outcomes)
+            # By now the better model serves, whether it is shown or not.
+            with _not_worth_a_run("The run's page lacks scores or links"):
+                artifacts.publish(chosen, outcomes)
             return _summary(chosen, outcomes)
 
 
@@ -128,28 +130,13 @@ def run_stages(force: bool) -> dict[str, Outcome]:
         is_failure = isinstance(error, Exception)
         _close("FAILED" if is_failure else "KILLED", {})
         if is_failure:
-            _publish_failure(at, str(error))
+            # The failure must come through, not that a server is silent.
+            with _not_worth_a_run("The failure is not on the run's page"):
+                artifacts.publish_failure(at, str(error))
         raise
     if moved(outcomes):
         _close("FINISHED", artifacts.decisions(params.read()) if outcomes["promote"] == "ran" else {})
     return outcomes
-
-
-def moved(outcomes: dict[str, Outcome]) -> set[str]:
-    """Return the stages whose outputs may be others than before the run."""
-    return {name for name, outcome in outcomes.items() if outcome != "unchanged"}
-
-
-def _publish_failure(stage: str, message: str) -> None:
-    """Put a failure on the run's page; it is the failure that must come through, not a silent server."""
-    with _not_worth_a_run("The failure is not on the run's page"):
-        artifacts.publish_failure(stage, message)
-
-
-def _show(chosen: params.Params, outcomes: dict[str, Outcome]) -> None:
-    """Put what came of the run on its page; by now the better model serves, whether it is shown or not."""
-    with _not_worth_a_run("The run's page lacks scores or links"):
-        artifacts.publish(chosen, outcomes)
 
 
 @contextmanager

@@ -44,12 +44,13 @@ def environment() -> dict[str, str]:
     """Return what the configuration and the programs read, beside our own environment."""
     ports = {name: os.environ.get(name, default) for name, default in PORTS.items()}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    local_store = f"sqlite:///{Path('mlruns/mlflow.db').resolve().as_posix()}"
     ours = {
         "CMG_BIN": str(Path(sys.executable).parent),
         "CMG_MLFLOW_URL": os.environ.get("CMG_MLFLOW_URL", urls["MLFLOW_PORT"]),
         "CMG_PAGES_URL": os.environ.get("CMG_PAGES_URL", urls["PAGES_PORT"]),
         # In the environment, since everybody on the machine can read arguments, and it may hold a password.
-        "MLFLOW_BACKEND_STORE_URI": os.environ.get("CMG_MLFLOW_STORE", _local_store()),
+        "MLFLOW_BACKEND_STORE_URI": os.environ.get("CMG_MLFLOW_STORE", local_store),
         "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("CMG_MLFLOW_ARTIFACTS", "mlruns/artifacts"),
         "CMG_FLOWS": os.environ.get("CMG_FLOWS", RUNNERS[0]),
         "PREFECT_API_URL": f"{urls['PREFECT_PORT']}/api",
@@ -76,10 +77,6 @@ def credentials(values: Mapping[str, str]) -> dict[str, str]:
     if uri.hostname in LOOPBACK and f"{uri.port}" == values["MLFLOW_PORT"]:
         ours |= {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": secret}
     return ours
-
-
-def _local_store() -> str:
-    return f"sqlite:///{Path('mlruns/mlflow.db').resolve().as_posix()}"
 
 
 def addresses(values: Mapping[str, str]) -> str:

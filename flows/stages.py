@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -81,13 +81,13 @@ def run_stage(stage: Stage, stale: bool, force: bool, environment: dict[str, str
         return Completed(name="Cached", message="DVC had its outputs from an earlier run.", data="restored")
     if any(_UNCHANGED in line for line in lines):
         return Completed(name="Cached", message="DVC found its inputs unchanged.", data="unchanged")
-    return Completed(message=_said(stage, lines), data="ran")
+    decided = [line for line in lines if stage.kind == "promote" and _DECISION.match(line)]
+    return Completed(message="; ".join(decided) or "The stage ran.", data="ran")
 
 
-def _said(stage: Stage, lines: list[str]) -> str:
-    """Return what a stage's task says in the end: what was decided, or that it ran."""
-    decided = [line for line in lines if _DECISION.match(line)]
-    return "; ".join(decided) if stage.kind == "promote" and decided else "The stage ran."
+def moved(outcomes: Mapping[str, Outcome]) -> set[str]:
+    """Return the stages whose outputs may be others than before the run."""
+    return {name for name, outcome in outcomes.items() if outcome != "unchanged"}
 
 
 def reproduce(
@@ -158,11 +158,12 @@ def _progress(stage: Stage) -> Iterator[Callable[[str], None]]:
         yield log.info
         return
     bar: Any = None
+    key = re.sub(r"[^a-z0-9]+", "-", f"progress-{stage.name}".lower())  # all that Prefect allows
 
     def move(percent: float, said: str) -> None:
         nonlocal bar
         try:  # a server that is busy or restarts must not cost a training
-            bar = bar or create_progress_artifact(0.0, key=_key(stage), description=f"{stage.name}: starting")
+            bar = bar or create_progress_artifact(0.0, key=key, description=f"{stage.name}: starting")
             update_progress_artifact(bar, percent, f"{stage.name}: {said}")
         except (httpx.HTTPError, PrefectException) as error:
             log.warning("The progress bar was not moved: %s", error)
@@ -176,8 +177,3 @@ def _progress(stage: Stage) -> Iterator[Callable[[str], None]]:
     move(0.0, "starting")
     yield show
     move(100.0, "trained")
-
-
-def _key(stage: Stage) -> str:
-    """Return an artifact key: Prefect allows lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"progress-{stage.name}".lower())

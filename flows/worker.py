@@ -23,7 +23,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from flows import processes, schedules, server
+from flows import lost_runs, processes, schedules, server
 from flows.deployments import address, deployments
 from flows.retrain import ensure_limits
 from pipeline.errors import UnavailableError, run_main
@@ -83,6 +83,7 @@ def main() -> None:
     """Put pool and deployments in place, then work until stopped."""
     server.wait_for_server(server.START_SECONDS)
     ensure_limits()
+    lost_runs.ensure_automation()
     ensure_pool()
     declared = deployments()
     with schedules.kept(address(deployment) for deployment in declared):

@@ -53,7 +53,8 @@ def valid_entries(folder: Path, keys: Collection[str]) -> dict[str, Path]:
 
     Damaged ones are deleted, and so are all without a digest, as the cache once had them.
     """
-    found = [(match, path) for path in _files(folder) if (match := _ENTRY.fullmatch(path.name))]
+    files = sorted(folder.iterdir()) if folder.exists() else []
+    found = [(match, path) for path in files if (match := _ENTRY.fullmatch(path.name))]
     wanted = [(match[1], path) for match, path in found if match[1] in keys or not match[2]]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         valid = list(pool.map(_is_valid, (path for _, path in wanted)))
@@ -73,10 +74,6 @@ def publish(entry: Path, target: Path) -> None:
     except OSError:  # another disk, one without links, or too many of them
         with replacing(target) as temporary:
             shutil.copyfile(entry, temporary)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def _is_valid(path: Path) -> bool:

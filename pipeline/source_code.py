@@ -134,7 +134,8 @@ def _uses_of(use: Use) -> tuple[list[Use], set[str], set[str]]:
     """Return the uses, files and libraries that a use leads to in one step."""
     module = _module(use[0])
     assert module is not None
-    uses = [(name, _IMPORT) for name in _with_parents(use[0])]
+    names = use[0].split(".")  # importing a module runs the packages that it lies in
+    uses = [(".".join(names[:size]), _IMPORT) for size in range(1, len(names) + 1)]
     uses += [(use[0], name) for name in module.definitions] if not use[1] else []
     files, libraries = set[str](), set[str]()
     imported = list(module.imported)
@@ -160,7 +161,12 @@ def _nodes(use: Use) -> list[ast.stmt]:
     module = _module(use[0])
     assert module is not None
     if use[1] == _IMPORT:
-        return [node for node in module.others if not _is_main_block(node)]
+        # Not `if __name__ == "__main__"`, which importing does not run.
+        return [
+            node
+            for node in module.others
+            if not (isinstance(node, ast.If) and "__name__" in ast.dump(node.test))
+        ]
     return module.definitions.get(use[1], [])  # none of all of a module: each is a use of its own
 
 
@@ -260,12 +266,6 @@ def _resolve(dotted: str) -> Use | None:
     return None
 
 
-def _with_parents(name: str) -> list[str]:
-    """Return a module's name and those of the packages it lies in: importing it runs them all."""
-    parts = name.split(".")
-    return [".".join(parts[:size]) for size in range(1, len(parts) + 1)]
-
-
 @functools.cache
 def _project_files() -> dict[str, list[str]]:
     """Return the files that a string may mean: a path, or the name of a file or folder that is no module."""
@@ -319,10 +319,6 @@ def _joined(node: ast.AST) -> list[str]:
 @functools.cache
 def _hash_of(use: Use) -> str:
     return fingerprint(*_nodes(use))[:32]
-
-
-def _is_main_block(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "__name__" in ast.dump(node.test)
 
 
 def _text(path: Path) -> str:

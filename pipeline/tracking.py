@@ -121,15 +121,12 @@ def _is_connection_error(error: BaseException | None) -> bool:
             return True
         if isinstance(error, MlflowException) and error.error_code == "TEMPORARILY_UNAVAILABLE":
             return True
-        if isinstance(error, OperationalError) and not _is_file_fault(error):
+        # SQLite refuses a file for good, but "database is locked" passes.
+        is_file_fault = "sqlite3" in str(error) and "locked" not in str(error)
+        if isinstance(error, OperationalError) and not is_file_fault:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _is_file_fault(error: Exception) -> bool:
-    """Return whether SQLite refuses the file for good; "database is locked" passes."""
-    return "sqlite3" in str(error) and "locked" not in str(error)
 
 
 def shown_uri() -> str:

@@ -77,7 +77,10 @@ def _soft(
     """Return the soft labels by the method asked for, in the order of ``share``."""
     if method == "dawid_skene":
         return dawid_skene(annotations, classes)[0].reindex(share.index)
-    return _one_hot(share) if method == "majority" else share
+    if method == "majority":
+        winner = share.to_numpy().argmax(axis=1)  # of equals the first class
+        return pd.DataFrame(np.eye(share.shape[1])[winner], index=share.index, columns=share.columns)
+    return share
 
 
 def shares(annotations: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -86,12 +89,6 @@ def shares(annotations: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
         index="track_id", columns="label", values="weight", aggfunc="sum", fill_value=0.0, observed=True
     ).reindex(columns=list(classes), fill_value=0.0)
     return table.div(table.sum(axis=1), axis=0)
-
-
-def _one_hot(share: pd.DataFrame) -> pd.DataFrame:
-    """Return 1 for the largest share, 0 for the others."""
-    winner = share.to_numpy().argmax(axis=1)
-    return pd.DataFrame(np.eye(share.shape[1])[winner], index=share.index, columns=share.columns)
 
 
 def dawid_skene(annotations: pd.DataFrame, classes: tuple[str, ...]) -> tuple[pd.DataFrame, pd.Series]:
@@ -118,22 +115,19 @@ def dawid_skene(annotations: pd.DataFrame, classes: tuple[str, ...]) -> tuple[pd
     from crowdkit.aggregation.classification.dawid_skene import DawidSkene
 
     rows = annotations[_COLUMNS].sort_values(_COLUMNS)
-    worker = _workers(rows["annotator"])
+    annotator = rows["annotator"]
+    number = pd.Series(annotator.factorize(sort=True)[0].astype(str), index=rows.index)
+    # The occasional ones share a name, and with it a confusion matrix.
+    worker = number.where(annotator.map(annotator.value_counts()) >= FEWEST_LABELS, _OCCASIONAL)
     data = pd.DataFrame({"task": rows["track_id"], "worker": worker, "label": rows["label"]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's use of pandas is older than our pandas
         model: Any = DawidSkene(n_iter=_ITERATIONS).fit(data.astype(str).reset_index(drop=True))
     posterior = model.probas_.reindex(columns=list(classes), fill_value=0.0).rename_axis(columns=None)
-    own = pd.Series(worker.to_numpy(), index=rows["annotator"].to_numpy()).groupby(level=0).first()
+    own = pd.Series(worker.to_numpy(), index=annotator.to_numpy()).groupby(level=0).first()
     reliability = own.map(_reliability(model.errors_, model.priors_)).rename("reliability")
     posterior = posterior.div(posterior.sum(axis=1), axis=0).rename_axis("track_id").sort_index()
     return posterior, reliability
-
-
-def _workers(annotator: pd.Series) -> pd.Series:
-    """Return who shares a confusion matrix: one number per annotator, one name for the occasional ones."""
-    number = pd.Series(annotator.factorize(sort=True)[0].astype(str), index=annotator.index)
-    return number.where(annotator.map(annotator.value_counts()) >= FEWEST_LABELS, _OCCASIONAL)
 
 
 def _reliability(errors: pd.DataFrame, priors: pd.Series) -> pd.Series:

@@ -208,12 +208,6 @@ def _confusions(compared: pd.DataFrame) -> pd.DataFrame:
     return _most_first(wrong.groupby(by).size().rename("n").reset_index(), by)
 
 
-def _confused_moods(confused: pd.DataFrame) -> pd.DataFrame:
-    """Add the annotators' confusions up."""
-    by = ["said", "others"]
-    return _most_first(confused.groupby(by, as_index=False)["n"].sum(), by)
-
-
 def _most_first(counts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Sort by ``n``, the largest first; equals by name."""
     return counts.sort_values(["n", *by], ascending=[False, *[True] * len(by)], ignore_index=True)
@@ -267,7 +261,7 @@ def report(annotations: pd.DataFrame) -> Agreement:
     """Return every figure on a set of annotations."""
     known = _known(annotations)
     compared, reliability = _against_others(known), _dawid_skene(known)
-    confused = _confusions(compared)
+    confused, pair = _confusions(compared), ["said", "others"]
     people = _annotators(known, compared, confused, reliability)
     regular = people["n"] >= aggregation.FEWEST_LABELS
     classes = alpha_per_class(annotations)
@@ -283,7 +277,7 @@ def report(annotations: pd.DataFrame) -> Agreement:
         annotators=people[regular],
         occasional=_occasional(people[~regular], compared, reliability),
         confusions=confused,
-        confused_moods=_confused_moods(confused),
+        confused_moods=_most_first(confused.groupby(pair, as_index=False)["n"].sum(), pair),
     )
 
 

@@ -106,13 +106,9 @@ def choose(
         chosen.append(track)
         diversity.append(float(nearest[track]) if np.isfinite(nearest[track]) else 1.0)
         available[track] = False
-        nearest = np.minimum(nearest, _distance(embedding, embedding[track]))
+        distance = np.sqrt(np.mean(np.square(embedding - embedding[track]), axis=1))  # (n_tracks,)
+        nearest = np.minimum(nearest, distance)
     return chosen, np.array(diversity)
-
-
-def _distance(embedding: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return root-mean-square distances to one track, float (n_tracks,)."""
-    return np.sqrt(np.mean(np.square(embedding - other), axis=1))
 
 
 def _nearest(embedding: np.ndarray, labelled: np.ndarray) -> np.ndarray:
@@ -261,7 +257,9 @@ def next_tracks(n: int) -> Wanted:
     if not labelled.all():
         rows, notes = _unlabelled(tracks, labelled, n)
     if len(rows) < n and labelled.any():
-        more = _second_opinions(tracks[labelled], known, n - len(rows))
+        # A second opinion helps most where there are few labels, and among these where they differ.
+        ranked = tracks[labelled].join(known, on="track_id")
+        more = ranked.sort_values(["n_labels", "agreement", "track_id"]).head(n - len(rows))
         notes.append(
             f"{len(rows)} tracks without a label, so {len(more)} are asked about once more: let people label "
             "them who have not done so before."
@@ -294,12 +292,6 @@ def _unlabelled(tracks: pd.DataFrame, labelled: np.ndarray, n: int) -> tuple[pd.
     rounded = {name: column.round(_DIGITS) for name, column in scores.items()}
     note = "No mood champion is registered, so uncertainty is unknown: `dvc repro` registers one."
     return tracks.iloc[chosen].reset_index(drop=True).assign(**rounded), [] if served else [note]
-
-
-def _second_opinions(tracks: pd.DataFrame, known: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return labelled tracks, those with the fewest labels first, of these the most disputed."""
-    ranked = tracks.join(known, on="track_id")
-    return ranked.sort_values(["n_labels", "agreement", "track_id"]).head(n)
 
 
 def publish(wanted: Wanted, out: Path) -> None:

@@ -172,7 +172,9 @@ def model_view(metrics: Row) -> Row:
     classes = _table(folder / "classes.csv")
     return {
         "name": TITLES[model],
-        "pictures": {kind: picture(_bytes(folder / f"{kind}.png"), alt) for kind, alt in alts.items()},
+        "pictures": {
+            kind: picture(_there(folder / f"{kind}.png").read_bytes(), alt) for kind, alt in alts.items()
+        },
         "classes": classes.to_dict("records"),
         "majority": majority(classes),
     }
@@ -288,10 +290,6 @@ def _there(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"expected {path}, received no such file. Run `dvc repro`.")
     return path
-
-
-def _bytes(path: Path) -> bytes:
-    return _there(path).read_bytes()
 
 
 def _table(path: Path) -> pd.DataFrame:

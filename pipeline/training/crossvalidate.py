@@ -71,7 +71,10 @@ def split_folds(
     )
     _check_enough(rows, n_folds)
     fold = stratified_folds(rows["label"], rows["group"], n_folds, seed)
-    return [rows.assign(part=_parts(fold, test, n_folds)) for test in range(n_folds)]
+    return [
+        rows.assign(part=np.select([fold == test, fold == (test + 1) % n_folds], ["test", "valid"], "train"))
+        for test in range(n_folds)
+    ]
 
 
 def _check_enough(rows: pd.DataFrame, n_folds: int) -> None:
@@ -86,11 +89,6 @@ def _check_enough(rows: pd.DataFrame, n_folds: int) -> None:
         f"than tracks of the largest class ({n_largest}), received {n_folds}. "
         f"{fewer} tracks of other artists."
     )
-
-
-def _parts(fold: np.ndarray, test: int, n_folds: int) -> np.ndarray:
-    valid = (test + 1) % n_folds
-    return np.select([fold == test, fold == valid], ["test", "valid"], "train")
 
 
 def run_fold(
@@ -142,7 +140,8 @@ def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -
             backend.prepare(settings.seed)  # each fold starts from the same seed
             with mlflow.start_run(run_name=f"fold {number}", nested=True, tags=tags | {"fold": str(number)}):
                 predicted, score = run_fold(task, name, assigned, settings, verbose=0)
-                mlflow.log_metrics(_flat(score))
+                track = {name: value for name, value in score["track"].items() if name != "accuracy_ci"}
+                mlflow.log_metrics({f"test.track.{name}": value for name, value in track.items()})
             print(f"fold {number} of {n_folds}: accuracy {score['track']['accuracy']:.3f}")
             parts[f"fold {number}"] = predicted
             scores.append(score)
@@ -152,12 +151,6 @@ def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -
         mlflow.log_artifacts(str(FOLDER / f"{task}-{name}"))
         print(f"MLflow run {parent.info.run_id}")
     return outcome
-
-
-def _flat(score: dict[str, Any]) -> dict[str, float]:
-    return {
-        f"test.track.{key}": value for key, value in score["track"].items() if not isinstance(value, list)
-    }
 
 
 def _write(

@@ -131,7 +131,8 @@ def fit(
         callbacks=_callbacks(schedule, log=log),
         verbose=verbose,
     ).history
-    curves = _curves(history)
+    curves = pd.DataFrame(history).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
+    curves["epoch"] = range(1, len(curves) + 1)
     if not curves["val_loss"].map(math.isfinite).any():
         raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
     return Fitted(model, normaliser, curves)
@@ -143,12 +144,6 @@ def _check_shape(shape: tuple[int, int]) -> None:
             f"spectrogram: expected at least {models.SMALLEST} (n_mels, frames) for the models, "
             f"received {shape}. Raise n_mels or lower hop_length."
         )
-
-
-def _curves(history: dict[str, list[float]]) -> pd.DataFrame:
-    table = pd.DataFrame({name: values for name, values in history.items() if name in CURVE_COLUMNS})
-    table.insert(0, "epoch", range(1, len(table) + 1))
-    return table.reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
 
 
 def require_schedule(settings: params.Params, name: str) -> None:

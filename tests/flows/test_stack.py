@@ -13,6 +13,7 @@ import stat
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from flows import lost_runs
 from serving import password
 from tests import project as projects
 from tests.flows import attack, browser, postgres
@@ -487,6 +489,47 @@ def test_only_orphans_of_this_machine_are_called_crashed(stack: Stack) -> None:
     assert stack.state(runs["ours"])["type"] == "CRASHED"
     assert stack.state(runs["elsewhere"])["type"] == "RUNNING"
     stack.post(f"/flow_runs/{runs['elsewhere']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
+@on_sqlite
+def test_a_run_whose_machine_never_comes_back_is_called_crashed_once_its_heartbeats_stop(
+    stack: Stack,
+) -> None:
+    (automation,) = stack.post("/automations/filter", {"automations": {"name": {"any_": [lost_runs.NAME]}}})
+    written = {name: automation[name] for name in ("name", "description", "trigger", "actions")}
+    soon = written | {"trigger": automation["trigger"] | {"within": 10}}
+    stack.call("PUT", f"{stack.api}/automations/{automation['id']}", soon).raise_for_status()
+    flow = stack.deployment("weekly")["flow_id"]
+    lost, alive = (
+        stack.post("/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"] for _ in range(2)
+    )
+    heartbeat(stack, lost, flow)
+
+    def crashed() -> bool:
+        heartbeat(stack, alive, flow)
+        return stack.state(lost)["type"] == "CRASHED"
+
+    wait_until(crashed, 60, "the run without heartbeats is called crashed")
+    assert stack.state(alive)["type"] == "RUNNING"
+    stack.post(f"/flow_runs/{alive}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    stack.call("PUT", f"{stack.api}/automations/{automation['id']}", written).raise_for_status()
+
+
+def heartbeat(stack: Stack, run: str, flow: str) -> None:
+    """Tell the server, as a run's process does, that it lives."""
+    related = {
+        "prefect.resource.id": f"prefect.flow.{flow}",
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": "retrain",
+    }
+    event = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.datetime.now(datetime.UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "related": [related],
+    }
+    stack.call("POST", f"{stack.api}/events", [event]).raise_for_status()
 
 
 @on_sqlite
