@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 TASKS: Final = ("genre", "mood")
+UNKNOWN_GENRE: Final = "unknown"  # the folder of tracks of which no genre is known; it is no class
 
 GTZAN_GENRES: Final = (
     "blues",
