@@ -84,6 +84,11 @@ def canonical_mood(name: str) -> str | None:
     return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None
 
 
+def moods_said() -> str:
+    """Return the moods as a message lists them."""
+    return ", ".join(MOODS)
+
+
 def nearest_mood(name: str) -> str | None:
     """Return the mood whose spelling, or an alias's, is nearly the same; None if there is none.
 

@@ -276,7 +276,7 @@ def run(
         The labels or their history cannot be read, or a folder of the inbox is a link; the files stay
         where they are.
     """
-    with _alone(inbox, data=data) as done:
+    with alone(inbox, data=data) as done:
         pass
     names, passed_over = _waiting(inbox)
     for name in _settled(names, inbox=inbox):
@@ -284,7 +284,7 @@ def run(
         received = _receive(name, inbox=inbox, settings=settings)
         if received is None:
             continue
-        with _alone(inbox, data=data) as finished:
+        with alone(inbox, data=data) as finished:
             done += finished
             done += _take(received, name, inbox=inbox, data=data, settings=settings, docs=docs)
     return done + passed_over
@@ -311,7 +311,7 @@ def add(
         The file is not there, or the labels or their history cannot be read.
     """
     received = _received_from(file, settings=settings, annotator=annotator)
-    with _alone(inbox, data=data) as finished:
+    with alone(inbox, data=data) as finished:
         for earlier in finished:
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
@@ -324,7 +324,7 @@ def add(
 
 
 @contextmanager
-def _alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
+def alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
     """Keep out other intakes, and who replaces the data folder; yield what a kill had left undone."""
     with waiting_lock(data.parent / CACHE / LOCK):
         journal.require_folders(inbox)
@@ -469,6 +469,8 @@ def _finish(inbox: Path, *, data: Path) -> list[Intake]:
     if plan is None:
         return []
     journal.carry_out(plan, inbox=inbox, data=data)
+    if plan.changes:
+        return []
     intake = Intake(
         file=plan.record["file"],
         sha256=plan.sha256,

@@ -17,6 +17,7 @@ from pipeline.labelling.inbox import Intake, put_aside
 from pipeline.labelling.track_names import TrackNames
 from pipeline.params import IntakeParams
 from pipeline.tables.dataset import dataset_of
+from pipeline.tables.label_changes import CHANGES_FILE
 from pipeline.tables.label_history import HISTORY_FILE, with_record
 from pipeline.tables.mood_labels import LABELS_FILE, LINE, write_labels
 from pipeline.tables.text_csv import csv_text
@@ -134,8 +135,9 @@ def _copy_labels(table: pd.DataFrame, staging: Path, *, data: Path, is_whole: bo
         shutil.copyfile(data / LABELS_FILE, staging / LABELS_FILE)
     else:
         files.write_text(staging / LABELS_FILE, csv_text(table.drop(columns=LINE)))
-    if (data / HISTORY_FILE).exists():
-        shutil.copyfile(data / HISTORY_FILE, staging / HISTORY_FILE)
+    for name in (HISTORY_FILE, CHANGES_FILE):
+        if (data / name).exists():
+            shutil.copyfile(data / name, staging / name)
 
 
 def _kept(here: pd.Series, gone: pd.Series) -> str:
