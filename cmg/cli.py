@@ -20,6 +20,7 @@ from pipeline.untrusted import is_unseen, visible
 
 if TYPE_CHECKING:
     from pipeline.labelling.agreement import Agreement
+    from pipeline.labelling.changes import Changed
     from pipeline.labelling.inbox import Intake
 
 _ROWS_SHOWN: Final = 20
@@ -83,6 +84,54 @@ def add(file: LabelFile, annotator: Annotator = "", as_json: AsJson = False) -> 
     with _quiet(as_json):
         intake = inbox.add(file, settings=params.read().intake, annotator=annotator)
     _print_outcome(intake, as_json=as_json, verb="were")
+
+
+Track = Annotated[str, typer.Argument(metavar="TRACK", help="Its id, file name or path.", show_default=False)]
+Whose = Annotated[
+    str, typer.Option("--annotator", metavar="NAME", help="Whose label it is.", show_default=False)
+]
+Everyone = Annotated[bool, typer.Option("--all", help="All labels of the track, if there are several.")]
+Reason = Annotated[str, typer.Option(help="Kept with the change.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change; change nothing.")]
+
+
+@labels.command()
+def remove(
+    track: Track = "",
+    annotator: Whose = "",
+    everyone: Everyone = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a label of TRACK, or all labels of an annotator; data/label_changes.csv remembers them."""
+    from pipeline.labelling import changes
+
+    with _quiet(as_json):
+        changed = changes.change(
+            track, annotator=annotator, everyone=everyone, reason=reason, dry_run=dry_run
+        )
+    _print_changed(changed, as_json=as_json, dry_run=dry_run)
+
+
+@labels.command()
+def correct(
+    track: Track,
+    mood: Annotated[str, typer.Argument(metavar="MOOD", help="What it should be.", show_default=False)],
+    annotator: Whose = "",
+    everyone: Everyone = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a label of TRACK another MOOD; data/label_changes.csv remembers the one before."""
+    from pipeline.labelling import changes
+
+    with _quiet(as_json):
+        changed = changes.change(
+            track, mood=mood, annotator=annotator, everyone=everyone, reason=reason, dry_run=dry_run
+        )
+    _print_changed(changed, as_json=as_json, dry_run=dry_run)
 
 
 @labels.command()
@@ -158,6 +207,21 @@ def guide(
 
     written = guide.write(out or guide.PAGE)
     _print_json(written.as_dict()) if as_json else print(f"{written.path}: print it on one sheet of A4")
+
+
+def _print_changed(changed: Changed, *, as_json: bool, dry_run: bool) -> None:
+    """Print what was taken back or corrected, and what to do next."""
+    if as_json:
+        _print_json(changed.as_dict())
+        return
+    rows = [
+        (row["track_id"], row["annotator"], row["mood_before"], row["mood_after"] or "(taken back)")
+        for row in changed.rows
+    ]
+    verb = "would be" if dry_run else "were"
+    _print_table(f"Labels that {verb} changed: {len(rows)}", ("track", "annotator", "before", "after"), rows)
+    if not dry_run:
+        print("remembered in data/label_changes.csv; now: dvc repro")
 
 
 @contextlib.contextmanager

@@ -74,6 +74,36 @@ def apply(name: str, *, folder: Path = FOLDER, target: Path = params.PARAMS_FILE
     ]
 
 
+def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.PARAMS_FILE) -> None:
+    """Write the tasks that a library has something to learn for into ``target``, and say if they changed.
+
+    Parameters
+    ----------
+    genres
+        How many there are; one alone is nothing to tell apart.
+    labelled
+        Whether there are mood labels.
+    anew
+        Whether the library is new, or has new labels: then all that is possible is a task. Else the
+        tasks that are possible stay, and no others come.
+    """
+    before = params.load(target)
+    possible = (["genre"] if genres > 1 else []) + (["mood"] if labelled else [])
+    kept = [task for task in before["tasks"] if task in possible]
+    tasks = (possible if anew or not kept else kept) or ["mood"]
+    why = [] if genres > 1 else ["one genre is nothing to tell apart"]
+    why += (
+        [] if labelled else ["there are no mood labels: `cmg labels add FILE`, then `tasks` in params.yaml"]
+    )
+    if list(before["tasks"]) != tasks:
+        wanted = deepcopy(before)
+        wanted["tasks"] = tasks
+        params.replace(target, wanted, source=str(target))
+        print(Change("tasks", list(before["tasks"]), tasks, is_own=False), "; ".join(why), sep="; ")
+    if not possible:
+        print("nothing to learn yet: give mood labels, or several genres")
+
+
 def values_of(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Return all the parameters of a preset: the defaults with what it changes."""
     values = deepcopy(params.load(folder / f"{DEFAULTS}.yaml"))

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 TASKS: Final = ("genre", "mood")
+UNKNOWN_GENRE: Final = "unknown"  # the folder of tracks of which no genre is known; it is no class
 
 GTZAN_GENRES: Final = (
     "blues",
@@ -81,6 +82,11 @@ def canonical_mood(name: str) -> str | None:
     ('CalmButWarm', None)
     """
     return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None
+
+
+def moods_said() -> str:
+    """Return the moods as a message lists them."""
+    return ", ".join(MOODS)
 
 
 def nearest_mood(name: str) -> str | None:

@@ -7,14 +7,15 @@ file has it; two that could be the same are an error that names both.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pipeline.labelling.file_limits import FileFaultError
+from pipeline.tables.mood_labels import LABEL_COLUMNS
 from pipeline.untrusted import few
 
 # Without blanks, dashes and underscores.
-ALIASES: Final = {
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "track_id": (
         *("trackid", "track", "trackname", "id", "file", "fileid", "filename", "filepath", "path"),
         *("song", "songid", "songname", "musicid", "audio", "audiofile", "audiopath", "clip", "clipid"),
@@ -28,10 +29,11 @@ ALIASES: Final = {
         *("labelledat", "labeledat", "date", "datetime", "time", "timestamp", "createdat", "updatedat"),
         *("labelledon", "labeledon", "when"),
     ),
+    "artist": ("artistname", "artists", "performer", "band", "singer", "composer"),
 }
 
 
-def renamed(header: Sequence[str], *, name: str) -> dict[str, str]:
+def renamed(header: Sequence[str], *, name: str, wanted: Sequence[str] = LABEL_COLUMNS) -> dict[str, str]:
     """Return, by a column's name, the contract's name for it, where that is another.
 
     Parameters
@@ -40,6 +42,8 @@ def renamed(header: Sequence[str], *, name: str) -> dict[str, str]:
         Names in lower case, with underscores.
     name
         The file's.
+    wanted
+        Which columns are looked for.
 
     Raises
     ------
@@ -52,10 +56,10 @@ def renamed(header: Sequence[str], *, name: str) -> dict[str, str]:
     {'filename': 'track_id', 'rater': 'annotator'}
     """
     found = {}
-    for column, aliases in ALIASES.items():
+    for column in wanted:
         if column in header:
             continue
-        candidates = [cell for cell in header if re.sub(r"[\W_]", "", cell) in aliases]
+        candidates = [cell for cell in header if re.sub(r"[\W_]", "", cell) in ALIASES[column]]
         if len(candidates) > 1:
             raise FileFaultError(
                 f"{name}: expected one column that is {column}, received {few(candidates)}. "

@@ -371,7 +371,7 @@ def _completed(table: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, list[
     elif nobody.all():
         name = Path(source.name).stem
         table = table.assign(annotator=name)
-        notes.append(f"annotator: {name}, from the file's name (--annotator NAME says otherwise)")
+        notes.append(f"annotator: {name}, from the file's name (--annotator or ANNOTATOR= says otherwise)")
     if source.modified is not None and (times == "").all():
         written = source.modified.isoformat(timespec="seconds")
         table = table.assign(labelled_at=written)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ import pandas as pd
 
 from pipeline import data_folder, identity
 from pipeline.errors import DataError
+from pipeline.files import write_text
 from pipeline.inference import audio
 from pipeline.labelling import dropped, formats, journal, merging, next_tracks
 from pipeline.labelling.file_limits import FileFaultError, Limits
@@ -33,7 +35,7 @@ from pipeline.quality.suites import DATA_DOCS
 from pipeline.tables.audio_files import find_audio
 from pipeline.tables.index import sources_of
 from pipeline.tables.label_history import read_history
-from pipeline.tables.mood_labels import csv_records, require_readable
+from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE, csv_records, require_readable
 from pipeline.tables.text_csv import csv_text
 from pipeline.untrusted import few, for_spreadsheet, visible, without_mark
 from pipeline.workspace_lock import CACHE, LOCK, waiting_lock
@@ -195,6 +197,53 @@ def check(
     return _examine(received, _Against.read(data), settings=settings, docs=docs).intake
 
 
+def read_first(
+    file: Path, *, tracks: TrackNames, settings: IntakeParams, annotator: str = ""
+) -> tuple[Intake, str]:
+    """Check the labels of a library that has none yet; nothing is changed.
+
+    Returns
+    -------
+    intake
+        What was found; some rows may be rejected.
+    text
+        The library's ``mood_labels.csv``.
+
+    Raises
+    ------
+    DataError
+        The file is not there or cannot be read, or not one of its rows is good.
+    """
+    received = _received_from(file, settings=settings, annotator=annotator)
+    nothing = pd.DataFrame(columns=[LINE, *LABEL_COLUMNS], dtype="str")
+    examined = _examine(received, _Against(nothing, tracks), settings=settings, docs=None)
+    intake, text = examined.intake, _labels_text(examined.labels)
+    if intake.fault:
+        raise DataError(intake.fault)
+    if text is None:
+        reasons = Counter(row.reason for row in intake.rejected_rows)
+        raise DataError(
+            f"{file}: expected labels of this library's tracks, received {intake.rows} rows, none good: "
+            f"{few([f'{row.position}: {row.reason}' for row in intake.rejected_rows[:1]])}"
+            f"{f' … and {len(reasons) - 1} other reasons' if len(reasons) > 1 else ''}. "
+        )
+    return intake, text
+
+
+def put_aside(intake: Intake, *, inbox: Path = INBOX) -> Path | None:
+    """Write the rejected rows of an intake that merged the others, each with its reason; return where."""
+    if not intake.rejected_rows:
+        return None
+    path = journal.unique_path(inbox / journal.REJECTED / f"{Path(intake.file).stem}.csv")
+    write_text(path, _beside_text(intake))
+    return path
+
+
+def record(intake: Intake) -> dict[str, str]:
+    """Return the intake's row of the history."""
+    return _record(intake)
+
+
 def run(
     *,
     settings: IntakeParams,
@@ -227,7 +276,7 @@ def run(
         The labels or their history cannot be read, or a folder of the inbox is a link; the files stay
         where they are.
     """
-    with _alone(inbox, data=data) as done:
+    with alone(inbox, data=data) as done:
         pass
     names, passed_over = _waiting(inbox)
     for name in _settled(names, inbox=inbox):
@@ -235,7 +284,7 @@ def run(
         received = _receive(name, inbox=inbox, settings=settings)
         if received is None:
             continue
-        with _alone(inbox, data=data) as finished:
+        with alone(inbox, data=data) as finished:
             done += finished
             done += _take(received, name, inbox=inbox, data=data, settings=settings, docs=docs)
     return done + passed_over
@@ -262,7 +311,7 @@ def add(
         The file is not there, or the labels or their history cannot be read.
     """
     received = _received_from(file, settings=settings, annotator=annotator)
-    with _alone(inbox, data=data) as finished:
+    with alone(inbox, data=data) as finished:
         for earlier in finished:
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
@@ -275,7 +324,7 @@ def add(
 
 
 @contextmanager
-def _alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
+def alone(inbox: Path, *, data: Path) -> Iterator[list[Intake]]:
     """Keep out other intakes, and who replaces the data folder; yield what a kill had left undone."""
     with waiting_lock(data.parent / CACHE / LOCK):
         journal.require_folders(inbox)
@@ -420,6 +469,8 @@ def _finish(inbox: Path, *, data: Path) -> list[Intake]:
     if plan is None:
         return []
     journal.carry_out(plan, inbox=inbox, data=data)
+    if plan.changes:
+        return []
     intake = Intake(
         file=plan.record["file"],
         sha256=plan.sha256,

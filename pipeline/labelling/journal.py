@@ -1,4 +1,4 @@
-"""The plan of one intake, written ahead: once it is on disk the intake happens, however often it is killed.
+"""The plan of an intake, or a change, written ahead: once on disk it happens, however often it is killed.
 
 Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the labels and
 the history are replaced only while they are not what they are to become, the file moves last, and the plan
@@ -18,6 +18,7 @@ from typing import Any, Final
 from pipeline import files
 from pipeline.errors import DataError
 from pipeline.labelling import dropped
+from pipeline.tables.label_changes import CHANGES_FILE, with_changes
 from pipeline.tables.label_history import HISTORY_FILE, with_record
 from pipeline.tables.mood_labels import LABELS_FILE
 from pipeline.untrusted import is_unseen
@@ -63,6 +64,9 @@ class Plan:
         Data Docs pages of the checks, relative to the Data Docs folder.
     fault
         Why the whole file is rejected; blank if it is not.
+    changes
+        Of a plan that takes labels back or corrects them: its rows of ``label_changes.csv``. Such a plan is
+        of no ``file``, and has neither a ``record`` nor a place that something ``moves_to``.
     """
 
     file: str
@@ -75,6 +79,7 @@ class Plan:
     docs: tuple[str, ...]
     fault: str = ""
     size: int = -1
+    changes: tuple[dict[str, str], ...] = ()
 
 
 def require_folders(inbox: Path) -> None:
@@ -139,8 +144,11 @@ def _read_plan(inbox: Path) -> Plan:
     path = inbox / _FOLDER / _PLAN
     values: Any = files.read_json(path)
     try:
-        plan = Plan(**(values | {"docs": tuple(values["docs"])}))
-        is_ours = all(map(_is_inside, (f"{LABELS}/{plan.file}", plan.moves_to, plan.beside or plan.moves_to)))
+        lists = {name: tuple(values.get(name, ())) for name in ("docs", "changes")}
+        plan = Plan(**(values | lists))
+        places = (f"{LABELS}/{plan.file}", plan.moves_to, plan.beside or plan.moves_to)
+        is_change = bool(plan.changes) and not (plan.file or plan.moves_to or plan.beside)
+        is_ours = is_change or all(map(_is_inside, places))
     except (TypeError, KeyError, AttributeError):
         is_ours = False
     if not is_ours:
@@ -162,6 +170,8 @@ def _fits(plan: Plan, *, inbox: Path, now: str) -> bool:
     if now == plan.store_after != plan.store_before:
         return True
     places = (inbox / LABELS / plan.file, inbox / plan.moves_to)
+    if plan.changes:
+        return now == plan.store_before
     return now == plan.store_before and any(
         dropped.holds(place, plan.sha256, size=plan.size) for place in places
     )
@@ -174,11 +184,12 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
         _place(folder / _NEW_LABELS, data / LABELS_FILE, by=_incoming(data))
     if plan.beside:
         _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)
-    history = with_record(data, plan.record)
+    history = with_changes(data, plan.changes) if plan.changes else with_record(data, plan.record)
     if history is not None:
         _write(folder / _HISTORY, history)
-        _place(folder / _HISTORY, data / HISTORY_FILE, by=_incoming(data))
-    _move(plan, inbox=inbox)
+        _place(folder / _HISTORY, data / (CHANGES_FILE if plan.changes else HISTORY_FILE), by=_incoming(data))
+    if not plan.changes:
+        _move(plan, inbox=inbox)
     clear(inbox)
 
 

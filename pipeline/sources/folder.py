@@ -1,7 +1,9 @@
-"""Any music library: ``SRC/<genre>/<file>``, in any common format, with the folders' names as genres.
+"""Any music library: a folder with audio at any depth, in any common format.
 
-``python -m pipeline.sources.folder SRC [--labels CSV] [--artists CSV] [--name NAME]`` copies it, as it is,
-into the data folder. The same library taken in again keeps its labels; see `kept_labels`.
+``python -m pipeline.sources.folder SRC [--labels FILE] [--artists CSV] [--genre folder|tags] [--name NAME]``
+copies it, as it is, into the data folder. The genre is the first folder's name (of ``rock/Artist/song.mp3``),
+or the file's tag where there is no folder, or where the first folders are artists; artist and title are from
+the tags. The same library taken in again keeps its labels (see `kept_labels`) and its track ids.
 """
 
 from __future__ import annotations
@@ -9,68 +11,93 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import pandas as pd
 
-from pipeline import data_folder, files
+from pipeline import data_folder, files, identity, params
 from pipeline.errors import DataError, run_main
-from pipeline.inference.audio import SUFFIXES
+from pipeline.labelling import columns
+from pipeline.labelling.track_names import TrackNames
 from pipeline.quality import sample_files
-from pipeline.sources import kept_labels
-from pipeline.tables.dataset import write_dataset
-from pipeline.tables.index import INDEX_COLUMNS, write_index
-from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
+from pipeline.sources import kept_labels, library_files, tags, tasks, track_ids
+from pipeline.sources.kept_labels import ANNOTATOR_HELP, GivenLabels
+from pipeline.sources.library_files import LibraryFiles
+from pipeline.tables.dataset import dataset_of, write_dataset
+from pipeline.tables.index import INDEX_COLUMNS, SOURCE, sources_of, write_index
 from pipeline.tables.text_csv import read_table
+from pipeline.taxonomy import UNKNOWN_GENRE
 from pipeline.untrusted import listing
 
-ARTIST_COLUMNS: Final = ("track_id", "artist")
+GenreFrom = Literal["folder", "tags"]
+# Of a table of artists; the last two are GTZAN's published facts, which a table may have.
+CREDITS: Final = ("artist", "title", "exact_duplicate_of", "filtered_split")
 
-# They would break a CSV line, a path or a shell line further on.
-_FORBIDDEN: Final = frozenset(',"/\\')
+_ARTISTS_FIRST: Final = (
+    0.5  # of files with an artist's tag: if more lie in a first folder of that name, it is no genre
+)
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a folder holds.
+class Plan:
+    """What a library's files are to be called, and what is known of them.
 
     Parameters
     ----------
-    tracks
-        Audio files, sorted by track id; the parent's name is the genre, the stem the track id.
-    ignored
-        Everything else, relative to the folder, by the reason.
+    found
+        The files.
+    index
+        One row a track, sorted by id: ``genre``, `CREDITS`, ``artist_source``, and ``source``, the file.
+    notes
+        What was taken for what, in words.
     """
 
-    tracks: tuple[Path, ...]
-    ignored: dict[str, list[str]]
+    found: LibraryFiles
+    index: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> TrackNames:
+        """The tracks by the names that people give them."""
+        return TrackNames(dict(zip(self.index["track_id"], self.index[SOURCE], strict=True)))
 
 
 def ingest(
     source: Path,
     *,
     labels: Path | None = None,
+    annotator: str = "",
     artists: Path | None = None,
+    genre_from: GenreFrom | None = None,
     name: str | None = None,
     data: Path = data_folder.DATA,
+    settings: params.IntakeParams | None = None,
 ) -> pd.DataFrame:
-    """Copy a library into the data folder and version it.
+    """Copy a library into the data folder and version it; print what was taken in.
 
     Parameters
     ----------
     source
-        Folder of genre folders with audio files.
+        Folder with audio files at any depth; it is only read.
     labels
-        CSV ``track_id,mood,annotator,labelled_at``; copied as it is, with an empty history of intakes.
-        None keeps the present labels and history of the same library; see `kept_labels`.
+        Mood labels in any form that the inbox takes; they begin a new history of intakes. None keeps the
+        present labels and history of the same library; see `kept_labels`.
+    annotator
+        Who gave the labels of rows that name nobody.
     artists
-        CSV ``track_id,artist[,title]``; tracks that it does not name have no artist.
+        CSV with a track (id, file name or path) and an artist a row, and perhaps a title; it takes
+        precedence over tags.
+    genre_from
+        Where genres are from; None: from the first folder, unless the tags say that it is the artist.
     name
         The data's name; None takes the folder's name.
     data
         The data folder.
+    settings
+        Thresholds of the labels' checks; not needed without labels.
 
     Returns
     -------
@@ -80,167 +107,194 @@ def ingest(
     Raises
     ------
     DataError
-        If a file or a name is not as described; the data folder is then as it was.
+        A file cannot be taken, or not one label can; the data folder is then as it was.
     """
-    scan = scan_folder(source)
-    known = read_artists(artists) if artists else pd.DataFrame(columns=list(ARTIST_COLUMNS))
     title = name or source.resolve().name
     if title in ("", "..") or Path(title).name != title:
         raise DataError(
             f"expected a name without slashes for the data, received {title!r}. Give --name NAME."
         )
-    index, kept = data_folder.publish(
-        lambda staging: _fill(staging, scan.tracks, artists=known, labels=labels, name=title, data=data),
-        data=data,
+    plan = plan_library(source, artists=artists, genre_from=genre_from, before=_ids_before(data, name=title))
+    given = (
+        kept_labels.read_given(labels, names=plan.names, settings=settings, annotator=annotator)
+        if labels
+        else None
     )
-    print(summary(index, ignored=scan.ignored) + kept)
+    index, kept = data_folder.publish(
+        lambda staging: _fill(staging, plan, given=given, name=title, data=data), data=data
+    )
+    print(summary(index, plan) + (kept_labels.said(given, inbox=data.parent / "inbox") if given else kept))
     return index
 
 
-def scan_folder(source: Path) -> Scan:
-    """List the audio files of ``source/<genre>/``.
+def _ids_before(data: Path, *, name: str) -> dict[str, str]:
+    """Return by path the ids that this library's tracks have now; none if another library is there."""
+    there = dataset_of(data)
+    if there.get("synthetic", True) or there.get("name") != name:
+        return {}
+    found = data.glob(f"{data_folder.AUDIO_FOLDER}/*/*")
+    places = {f"{path.parent.name}/{path.name}": path.stem for path in found}
+    return places | {place: track for track, place in sources_of(data).items()}
+
+
+def plan_library(
+    source: Path,
+    *,
+    artists: Path | None = None,
+    genre_from: GenreFrom | None = None,
+    before: Mapping[str, str] | None = None,
+) -> Plan:
+    """Look at a library's files and tags, and give every track an id, a genre and, where known, an artist.
 
     Raises
     ------
     DataError
-        If there is no audio, or an id or a genre cannot serve as a name.
+        There is no audio, or the table of artists is none.
     """
-    if not source.is_dir():
-        raise DataError(f"expected a folder of genre folders, received {source}, which is no folder.")
-    entries = sorted([*source.glob("*"), *source.glob("*/*"), *source.glob("*/*/**/*")])
-    tracks, ignored = list[Path](), dict[str, list[str]]()
-    for path in (path for path in entries if not path.is_dir()):
-        if reason := _reason_against(path, source=source):
-            ignored.setdefault(reason, []).append(path.relative_to(source).as_posix())
-        else:
-            tracks.append(path)
-    if not tracks:
-        others = "; ".join(_ignored_lines(ignored)) or "no file at all"
-        raise DataError(
-            f"expected audio ({', '.join(SUFFIXES)}) in {source}/<genre>/, received {others}. "
-            "Name the folder that holds the genre folders."
-        )
-    _check_names(tracks)
-    return Scan(tuple(sorted(tracks, key=lambda path: path.stem)), ignored)
+    found = library_files.find(source)
+    of_files = [tags.read(source / path) for path in found.tracks]
+    genres, genre_note = _genres(found.tracks, of_files, genre_from)
+    ids = track_ids.assign(found.tracks, before=before or {})
+    index = pd.DataFrame(
+        {
+            "track_id": [ids[path] for path in found.tracks],
+            "genre": genres,
+            "artist": [
+                one.artist or _artist_folder(path) for path, one in zip(found.tracks, of_files, strict=True)
+            ],
+            "title": [one.title for one in of_files],
+            "artist_source": [
+                "tags" if one.artist else "folder" if _artist_folder(path) else ""
+                for path, one in zip(found.tracks, of_files, strict=True)
+            ],
+            SOURCE: found.tracks,
+        },
+        dtype="str",
+    ).sort_values("track_id", ignore_index=True)
+    index = index.assign(exact_duplicate_of="", filtered_split="")
+    notes = [genre_note, _names_note(ids)]
+    if artists:
+        index, note = _with_credits(index, artists)
+        notes.append(note)
+    return Plan(found, index, tuple(filter(None, notes)))
 
 
-def read_artists(path: Path) -> pd.DataFrame:
-    """Read ``track_id,artist[,title]``.
+def _genres(
+    paths: Sequence[str], of_files: Sequence[tags.Tags], genre_from: GenreFrom | None
+) -> tuple[list[str], str]:
+    """Return each file's genre, and how it was found."""
+    folders = [path.split("/")[0] if "/" in path else "" for path in paths]
+    named = [
+        (folder, one.artist) for folder, one in zip(folders, of_files, strict=True) if folder and one.artist
+    ]
+    same = sum(identity.key(folder) == identity.key(artist) for folder, artist in named)
+    by_artist = bool(named) and same > _ARTISTS_FIRST * len(named)
+    by_tags = genre_from == "tags" or (genre_from is None and (by_artist or not any(folders)))
+    tagged = _one_spelling([one.genre for one in of_files])
+    found = tagged if by_tags else [folder or tag for folder, tag in zip(folders, tagged, strict=True)]
+    why = (
+        " (the first folders are artists; --genre folder says otherwise)"
+        if by_artist and not genre_from
+        else ""
+    )
+    said = "from the files' tags" + why if by_tags else "from the first folder"
+    without = sum(not genre for genre in found)
+    if not any(found):
+        return [UNKNOWN_GENRE] * len(paths), "genre: no folders and no tags name one"
+    said += f"; {without} files without one, in the folder {UNKNOWN_GENRE}" if without else ""
+    return [track_ids.safe(genre) if genre else UNKNOWN_GENRE for genre in found], f"genre: {said}"
 
-    Raises
-    ------
-    DataError
-        If the file is not such a CSV, or names a track twice.
-    """
-    table = read_table(path, columns=ARTIST_COLUMNS)
-    twice = table.loc[table["track_id"].duplicated(), "track_id"].tolist()
-    if twice:
-        raise DataError(f"{path}: expected each track once, received twice {listing(twice)}. Keep one.")
-    return table
+
+def _one_spelling(genres: Sequence[str]) -> list[str]:
+    """Return genres as most files spell them: ``Hip-Hop`` and ``hip-hop`` are one."""
+    times: dict[str, Counter[str]] = {}
+    for genre in genres:
+        times.setdefault(identity.key(genre), Counter())[genre] += 1
+    return [times[identity.key(genre)].most_common(1)[0][0] for genre in genres]
 
 
-def describe_tracks(tracks: list[Path], *, artists: pd.DataFrame) -> pd.DataFrame:
-    """Return the facts on audio files: size, SHA-256, artist, exact duplicates.
+def _artist_folder(path: str) -> str:
+    """Return the folder below the genre's, which holds one artist's files or one album's; blank if none."""
+    parts = path.split("/")
+    return parts[1] if len(parts) > 2 else ""
 
-    Parameters
-    ----------
-    tracks
-        Files ``<genre>/<track_id>.<ext>``.
-    artists
-        Columns ``track_id``, ``artist`` and perhaps ``title``.
+
+def _names_note(ids: Mapping[str, str]) -> str:
+    """Say how many ids are not just the file's stem."""
+    others = [track for path, track in ids.items() if track != Path(path).stem]
+    return f"track ids that are not just the file's name: {listing(sorted(others))}" if others else ""
+
+
+def _with_credits(index: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
+    """Put in what a table knows of the tracks; return how many of its rows name one."""
+    given = read_artists(path, tracks=TrackNames(dict(zip(index["track_id"], index[SOURCE], strict=True))))
+    known = given.reindex(index["track_id"]).fillna("").reset_index(drop=True)
+    has_artist = known["artist"] != ""
+    index = index.assign(artist_source=index["artist_source"].mask(has_artist, "given"))
+    for column in CREDITS:
+        index[column] = index[column].mask(known[column] != "", known[column])
+    return index, f"artists: {path.name} names {int(given.index.isin(index['track_id']).sum())} of the tracks"
+
+
+def read_artists(path: Path, *, tracks: TrackNames) -> pd.DataFrame:
+    """Read a table of artists.
 
     Returns
     -------
-    index
-        One row a track with the columns of ``index.csv``; a copy names the first of its kind by id.
+    table
+        By track id: `CREDITS`, blank where unknown. Rows of unknown tracks are not in it.
+
+    Raises
+    ------
+    DataError
+        It is no such table, or names a track twice.
     """
-    files_found = pd.DataFrame(
-        {
-            "track_id": [path.stem for path in tracks],
-            "genre": [path.parent.name for path in tracks],
-            "bytes": [path.stat().st_size for path in tracks],
-            "sha256": [files.sha256(path) for path in tracks],
-        }
-    ).sort_values("track_id")
-    first = files_found.groupby("sha256")["track_id"].transform("first")
-    files_found["exact_duplicate_of"] = first.where(first != files_found["track_id"], "")
-    credits = artists.reindex(columns=["track_id", "artist", "title"], fill_value="")
-    index = files_found.merge(credits, on="track_id", how="left").fillna("")
-    index["artist_source"] = index["artist"].ne("").map({True: "given", False: ""})
-    return index.reindex(columns=list(INDEX_COLUMNS), fill_value="")
+    table = read_table(path, columns=[])
+    table.columns = [str(column).strip().lower().replace(" ", "_") for column in table]
+    table = table.rename(columns=columns.renamed([*table], name=path.name, wanted=("track_id", "artist")))
+    missing = [column for column in ("track_id", "artist") if column not in table]
+    if missing:
+        raise DataError(
+            f"{path}: expected columns track_id (or filename) and artist, received {','.join(table)}. "
+            f"Add to the header: {','.join(missing)}."
+        )
+    meant = table["track_id"].map(tracks.meant)
+    table = table.assign(track_id=meant.str[0])[meant.map(len) == 1]
+    twice = table.loc[table["track_id"].duplicated(), "track_id"].tolist()
+    if twice:
+        raise DataError(f"{path}: expected each track once, received twice {listing(twice)}. Keep one.")
+    return table.set_index("track_id").reindex(columns=list(CREDITS), fill_value="")
 
 
-def summary(index: pd.DataFrame, *, ignored: dict[str, list[str]]) -> str:
+def summary(index: pd.DataFrame, plan: Plan) -> str:
     """Return what was taken in, for a human."""
     counts = index["genre"].value_counts().sort_index()
     copies = index.loc[index["exact_duplicate_of"].ne(""), "track_id"].tolist()
+    sources = index["artist_source"].value_counts()
+    known = ", ".join(f"{sources[name]} {said}" for name, said in _SAID.items() if name in sources)
     lines = [
         f"{len(index)} tracks of {len(counts)} genres: "
         + ", ".join(f"{genre} {count}" for genre, count in counts.items()),
-        f"  artist known: {int(index['artist'].ne('').sum())}",
+        f"  {plan.found.summary()}",
+        *(f"  {note}" for note in plan.notes),
+        f"  artist known: {int(index['artist'].ne('').sum())}" + (f" ({known})" if known else ""),
         f"  exact duplicates: {listing(copies)}",
-        f"  ignored files: {sum(map(len, ignored.values()))}",
-        *(f"    {line}" for line in _ignored_lines(ignored)),
     ]
     return "\n".join(lines)
 
 
-def _ignored_lines(ignored: dict[str, list[str]]) -> list[str]:
-    return [f"{reason}: {listing(names)}" for reason, names in sorted(ignored.items())]
-
-
-def _reason_against(path: Path, *, source: Path) -> str:
-    """Return why a file is no track; ``""`` if it is one."""
-    parts = path.relative_to(source).parts
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
-    if path.suffix.lower() not in SUFFIXES:
-        return "no audio by their suffix"
-    if not path.exists():
-        return "links whose content is not there (git-annex and DataLad fetch it by `get`)"
-    if not path.is_file():
-        return "no regular files"
-    return "" if len(parts) == 2 else "audio elsewhere than in <genre>/"
-
-
-def _check_names(tracks: list[Path]) -> None:
-    """Raise `DataError` if a name cannot be written into a CSV file and a path, or is not unique."""
-    names = {path.parent.name for path in tracks} | {path.stem for path in tracks}
-    bad = sorted(repr(name) for name in names if _FORBIDDEN & set(name) or not name.isprintable())
-    if bad:
-        raise DataError(
-            "expected names of folders and files free of comma, double quote, backslash and newline, "
-            f"received {listing(bad)}. Rename them."
-        )
-    uses = Counter(path.stem for path in tracks)
-    clashes = sorted(f"{path.parent.name}/{path.name}" for path in tracks if uses[path.stem] > 1)
-    if clashes:
-        raise DataError(
-            "expected file names that are unique over all genres, as they are the track ids, "
-            f"received {listing(clashes)}. Rename or remove them."
-        )
+_SAID: Final = {"given": "given", "tags": "from tags", "folder": "from the folder below the genre's"}
 
 
 def _fill(
-    staging: Path,
-    tracks: tuple[Path, ...],
-    *,
-    artists: pd.DataFrame,
-    labels: Path | None,
-    name: str,
-    data: Path,
+    staging: Path, plan: Plan, *, given: GivenLabels | None, name: str, data: Path
 ) -> tuple[pd.DataFrame, str]:
     """Write a data folder from audio files; return its index, and what was kept of the labels."""
-    write_labels(staging, labels)
-    ids = {track.stem for track in tracks}
-    kept = "" if labels else kept_labels.carry_over(staging, data=data, names={name}, track_ids=ids)
-    copies = [
-        staging / data_folder.AUDIO_FOLDER / t.parent.name / (t.stem + t.suffix.lower()) for t in tracks
-    ]
-    for track, copy in zip(tracks, copies, strict=True):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(track, copy)
-    index = describe_tracks(copies, artists=artists)
+    ids = set(plan.index["track_id"])
+    kept_labels.begin(staging, given)
+    kept = "" if given else kept_labels.carry_over(staging, data=data, names={name}, track_ids=ids)
+    copies = [_copy(row, plan.found.root, staging) for row in plan.index.to_dict("records")]
+    index = described(plan.index, copies)
     write_index(staging, index)
     genres = index["genre"].nunique()
     synthetic = sample_files.is_sample(index["sha256"].tolist())
@@ -249,22 +303,66 @@ def _fill(
     return index, kept
 
 
+def _copy(row: Mapping[str, str], root: Path, staging: Path) -> Path:
+    """Copy a track to its place."""
+    suffix = Path(row[SOURCE]).suffix.lower()
+    copy = staging / data_folder.AUDIO_FOLDER / row["genre"] / f"{row['track_id']}{suffix}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / row[SOURCE], copy)
+    return copy
+
+
+def described(index: pd.DataFrame, copies: Sequence[Path]) -> pd.DataFrame:
+    """Add size, SHA-256 and exact duplicates; a copy names the first of its kind by id.
+
+    Parameters
+    ----------
+    index
+        Sorted by ``track_id``.
+    copies
+        Each track's file.
+    """
+    sizes, hashes = [str(path.stat().st_size) for path in copies], [files.sha256(path) for path in copies]
+    index = index.assign(bytes=sizes, sha256=hashes)
+    first = index.groupby("sha256")["track_id"].transform("first")
+    own = first.where(first != index["track_id"], "")
+    index["exact_duplicate_of"] = own.where(own != "", index["exact_duplicate_of"])
+    return index[[*INDEX_COLUMNS, SOURCE]]
+
+
 def main() -> None:
     """Take a music library into the data folder."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sources.folder", description=main.__doc__)
-    parser.add_argument(
-        "source", type=Path, metavar="SRC", help="holds <genre>/<file>; a file's stem is its id"
-    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder with audio files at any depth")
     parser.add_argument(
         "--labels",
         type=Path,
-        metavar="CSV",
-        help=f"{','.join(LABEL_COLUMNS)} (default: the labels that are there, if of this library)",
+        metavar="FILE",
+        help="mood labels, at least a file name and a mood a row (default: the labels that are there)",
     )
-    parser.add_argument("--artists", type=Path, metavar="CSV", help="track_id,artist[,title]")
+    parser.add_argument("--annotator", default="", metavar="NAME", help=ANNOTATOR_HELP)
+    parser.add_argument("--artists", type=Path, metavar="CSV", help="file name, artist and perhaps title")
+    parser.add_argument(
+        "--genre", choices=get_args(GenreFrom), help="where genres are from (default: see above)"
+    )
     parser.add_argument("--name", help="the data's name (default: the folder's name)")
     args = parser.parse_args()
-    ingest(args.source, labels=args.labels, artists=args.artists, name=args.name)
+    source, labels, artists = (
+        path and path.expanduser() for path in (args.source, args.labels, args.artists)
+    )
+    settings = params.read()
+    name = args.name or source.resolve().name
+    is_new = dataset_of(data_folder.DATA).get("name") != name
+    ingest(
+        source,
+        labels=labels,
+        annotator=args.annotator,
+        artists=artists,
+        genre_from=args.genre,
+        name=name,
+        settings=settings.intake,
+    )
+    tasks.fit(anew=is_new or bool(labels))
 
 
 if __name__ == "__main__":

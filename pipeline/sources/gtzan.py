@@ -1,7 +1,9 @@
 """GTZAN: 1000 clips of 30 s in ten genres, downloaded or given, checked file by file, taken in.
 
-``python -m pipeline.sources.gtzan [FOLDER or ARCHIVE] [--labels CSV]``; without a source the archive is
-downloaded. `verify` reports, it never stops: faulty tracks are taken in, and the catalog stage judges them.
+``python -m pipeline.sources.gtzan [FOLDER or ARCHIVE] [--labels FILE]``; without a source the archive is
+downloaded. It is the original ``.au`` files, or another edition (``.wav``, Kaggle's ``genres_original``):
+same ids, artists, published lists and known faults. `verify` reports, it never stops: faulty tracks are taken
+in, and the catalog stage judges them.
 """
 
 from __future__ import annotations
@@ -13,21 +15,26 @@ import re
 import shutil
 import tarfile
 import time
+import zipfile
 import zlib
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import IO, Final
 
 import pandas as pd
 
 from pipeline import data_folder, files
 from pipeline.errors import DataError, run_main
+from pipeline.inference import audio
+from pipeline.labelling.track_names import TrackNames
 from pipeline.sources import kept_labels
+from pipeline.sources.gtzan_content import has_published_samples
+from pipeline.sources.kept_labels import GivenLabels
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, write_index
-from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 from pipeline.tables.text_csv import read_table
 from pipeline.untrusted import listing
 from pipeline.workspace_lock import CACHE, waiting_lock
@@ -42,9 +49,14 @@ TRACKS_IN_ALL: Final = 1000
 WHOLE: Final = "gtzan"
 PART: Final = "gtzan-part"
 
+ORIGINAL: Final = ".au"
+
 # Sturm 2013: corrupt in one edition, badly distorted; not among the exact duplicates.
 REPORTED_FAULTY: Final = frozenset({"jazz.00054", "reggae.00086"})
 
+_DAMAGE: Final = (
+    *(tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
 _ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 1.0
 # A cut line loses at most so much of what has come.
@@ -60,9 +72,11 @@ class Verification:
     Parameters
     ----------
     valid
-        Track ids whose SHA-256 is the original's.
+        Track ids whose SHA-256 is the original's; of another edition, whose samples make the original again.
     corrupt
-        Track ids that are there with another content.
+        Track ids that are there with another content, or do not decode.
+    unverified
+        Track ids of another edition that decode, and whose samples are not known to be the original's.
     missing
         Track ids of the index that are not there.
     extra
@@ -77,23 +91,28 @@ class Verification:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     known_faulty: tuple[str, ...]
+    unverified: tuple[str, ...] = ()
 
     @property
     def present(self) -> tuple[str, ...]:
         """Track ids that are there, valid or not."""
-        return tuple(sorted(self.valid + self.corrupt))
+        return tuple(sorted(self.valid + self.corrupt + self.unverified))
 
 
-def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder.DATA) -> Verification:
+def ingest(
+    source: Path, *, labels: Path | None = None, annotator: str = "", data: Path = data_folder.DATA
+) -> Verification:
     """Take GTZAN into the data folder and version it.
 
     Parameters
     ----------
     source
-        The archive, or a folder ``genres/<genre>/`` or ``<genre>/`` of original ``.au`` files.
+        The archive (tar or zip), or a folder with ``<genre>/<track_id>.au`` (or ``.wav``, …) at any depth.
     labels
-        CSV ``track_id,mood,annotator,labelled_at``; copied as it is, with an empty history of intakes.
-        None keeps the present labels and history of GTZAN; see `kept_labels`.
+        Mood labels in any form that the inbox takes. None keeps the present labels and history of GTZAN; see
+        `kept_labels`.
+    annotator
+        Who gave the labels of rows that name nobody.
     data
         The data folder.
 
@@ -104,10 +123,10 @@ def ingest(source: Path, *, labels: Path | None = None, data: Path = data_folder
     """
     if not source.exists():
         raise DataError(f"expected a folder or an archive of GTZAN, received {source}, which does not exist.")
-    found, kept = data_folder.publish(
-        lambda staging: _fill(staging, source, index=read_index(), labels=labels, data=data), data=data
+    found, given, kept = data_folder.publish(
+        lambda staging: _fill(staging, source, labels, annotator=annotator, data=data), data=data
     )
-    print(summary(found) + kept)
+    print(summary(found) + (kept_labels.said(given, inbox=data.parent / "inbox") if given else kept))
     return found
 
 
@@ -117,32 +136,52 @@ def read_index() -> pd.DataFrame:
 
 
 def verify(folder: Path, index: pd.DataFrame) -> Verification:
-    """Compare the files ``folder/<genre>/<track_id>.au`` with the index.
+    """Compare the files ``folder/<genre>/<track_id>.<suffix>`` with the index.
 
     Parameters
     ----------
     folder
         Holds the genre folders.
     index
-        Columns ``track_id``, ``genre``, ``sha256``, ``exact_duplicate_of``, ``filtered_split``.
+        Columns ``track_id``, ``genre``, ``bytes``, ``sha256``, ``exact_duplicate_of``, ``filtered_split``.
     """
-    expected = dict(zip(_track_paths(index), index["sha256"], strict=True))
-    there = {path: folder / path for path in expected if (folder / path).is_file()}
-    valid = {path for path, file in there.items() if files.sha256(file) == expected[path]}
+    there = {path: folder / path for path in _files_of(folder)}
+    wanted = set(_places(index))
+    files_of = {PurePosixPath(path).stem: file for path, file in there.items() if _place(path) in wanted}
+    facts = index.set_index("track_id").loc[sorted(files_of)]
+    with ThreadPoolExecutor() as pool:  # decoding and hashing release the GIL
+        states = list(
+            pool.map(_state, map(files_of.get, facts.index), facts["sha256"], facts["bytes"].astype(int))
+        )
     faulty = index["exact_duplicate_of"].ne("") | index["filtered_split"].eq("")
     faults = set(index.loc[faulty, "track_id"]) | REPORTED_FAULTY
     return Verification(
-        valid=_ids(valid),
-        corrupt=_ids(there.keys() - valid),
-        missing=_ids(expected.keys() - there.keys()),
-        extra=tuple(sorted(_files_of(folder) - expected.keys())),
-        known_faulty=tuple(name for name in _ids(there.keys()) if name in faults),
+        **{
+            state: tuple(track for track, found in zip(facts.index, states, strict=True) if found == state)
+            for state in ("valid", "corrupt", "unverified")
+        },
+        missing=tuple(sorted(set(index["track_id"]) - files_of.keys())),
+        extra=tuple(sorted(path for path in there if _place(path) not in wanted)),
+        known_faulty=tuple(track for track in facts.index if track in faults),
     )
+
+
+def _state(file: Path, sha256: str, size: int) -> str:
+    """Return ``valid``, ``corrupt`` or ``unverified``."""
+    if files.sha256(file) == sha256:
+        return "valid"
+    if file.suffix == ORIGINAL:
+        return "corrupt"
+    try:
+        return "valid" if has_published_samples(file, sha256=sha256, size=size) else "unverified"
+    except DataError:
+        return "corrupt"
 
 
 def summary(found: Verification) -> str:
     """Return a verification for a human: counts, and the first names."""
     total = len(found.present) + len(found.missing)
+    reported = sorted(REPORTED_FAULTY & set(found.present))
     lines = [
         f"GTZAN: {len(found.present)} of {total} tracks taken in, {len(found.valid)} of them valid",
         f"  corrupt (not the published content, taken in all the same): {listing(found.corrupt)}",
@@ -150,6 +189,13 @@ def summary(found: Verification) -> str:
         f"  extra files (ignored): {listing(found.extra)}",
         f"  known faults (copies, not in the filtered split, damage): {listing(found.known_faulty)}",
     ]
+    if reported:
+        lines.append(f"  reported as damaged in some editions: {', '.join(reported)}")
+    if found.unverified:
+        lines.append(
+            f"  not byte-verified (another edition, whose samples do not make the published files): "
+            f"{listing(found.unverified)}"
+        )
     return "\n".join(lines)
 
 
@@ -159,11 +205,11 @@ def unpack(archive: Path, folder: Path, *, wanted: Set[str]) -> tuple[str, ...]:
     Parameters
     ----------
     archive
-        ``.tar.gz``, ``.tgz`` or ``.tar`` with ``genres/<genre>/<track_id>.au``, ``genres/`` being optional.
+        ``.zip``, ``.tar.gz``, ``.tgz`` or ``.tar`` with ``<genre>/<track_id>.au`` (or ``.wav``) at any depth.
     folder
-        Receives ``<genre>/<track_id>.au``.
+        Receives ``<genre>/<track_id>.<suffix>``.
     wanted
-        ``<genre>/<track_id>.au`` of the tracks to take.
+        ``<genre>/<track_id>`` of the tracks to take.
 
     Returns
     -------
@@ -176,23 +222,31 @@ def unpack(archive: Path, folder: Path, *, wanted: Set[str]) -> tuple[str, ...]:
         If a member points outside the archive or is no plain file, or the archive is cut or damaged.
     """
     try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as pack:
+                members = [member for member in pack.infolist() if not member.is_dir()]
+                return tuple(sorted(n for one in members if (n := _take_zipped(pack, one, folder, wanted))))
         with tarfile.open(archive) as tar:
             return tuple(sorted(name for member in tar if (name := _take(tar, member, folder, wanted))))
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (*_DAMAGE, NotImplementedError, RuntimeError) as error:  # a zip that is encrypted, or oddly packed
         raise DataError(
-            f"expected {archive} to be a complete .tar.gz, .tgz or .tar of GTZAN, received {error}. "
+            f"expected {archive} to be a complete .zip, .tar.gz, .tgz or .tar of GTZAN, received {error}. "
             "Download it again, or unpack it yourself and name the folder."
         ) from error
 
 
 def copy(source: Path, folder: Path, *, wanted: Set[str]) -> tuple[str, ...]:
-    """Copy the wanted tracks of ``source`` (or ``source/genres``) to ``folder``; return the other files."""
-    root = source / "genres" if (source / "genres").is_dir() else source
-    there = _files_of(root)
-    for path in sorted(there & wanted):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / path, folder / path)
-    return tuple(sorted(there - wanted))
+    """Copy the wanted tracks below ``source``, at any depth, to ``folder``; return the other files."""
+    extra = []
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        name = file.relative_to(source).as_posix()
+        if _place(name) in wanted:
+            target = folder / f"{_place(name)}{file.suffix.lower()}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        else:
+            extra.append(name)
+    return tuple(extra)
 
 
 def download(url: str = URL, *, md5: str = MD5, folder: Path = DOWNLOADS) -> Path:
@@ -319,53 +373,81 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, wanted: S
         raise DataError(
             f"{tar.name!r}: member {member.name!r} is a link or a device. Do not trust this file."
         )
-    if not path.parts:
-        return str(path)
-    name = "/".join(path.parts[1:] if path.parts[0] == "genres" else path.parts)
-    if name not in wanted:
+    if _place(member.name) not in wanted:
         return member.name
     content = tar.extractfile(member)
     assert content is not None
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    with content, (folder / name).open("wb") as stream:
-        shutil.copyfileobj(content, stream, _CHUNK_BYTES)
+    _write(content, folder / f"{_place(member.name)}{path.suffix.lower()}")
     return ""
 
 
+def _take_zipped(pack: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, wanted: Set[str]) -> str:
+    """Write one file of a zip if it is wanted, by its last folder and name only; else return its name."""
+    if _place(member.filename) not in wanted:
+        return member.filename
+    suffix = PurePosixPath(member.filename).suffix.lower()
+    _write(pack.open(member), folder / f"{_place(member.filename)}{suffix}")
+    return ""
+
+
+def _write(content: IO[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as stream:
+        shutil.copyfileobj(content, stream, _CHUNK_BYTES)
+
+
+def _place(name: str) -> str:
+    """Return ``<genre>/<track_id>`` of an audio file's path; blank of other files."""
+    path = PurePosixPath(name)
+    is_audio = path.suffix.lower() in audio.SUFFIXES and len(path.parts) > 1
+    return f"{path.parent.name}/{path.stem}" if is_audio else ""
+
+
+def _keep_one_each(folder: Path) -> tuple[str, ...]:
+    """Delete all but one edition of a track, the original if it is there; return what was deleted."""
+    editions: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*/*"), key=lambda path: (path.suffix != ORIGINAL, path.name)):
+        editions.setdefault(path.stem, []).append(path)
+    others = [path for several in editions.values() for path in several[1:]]
+    for path in others:
+        path.unlink()
+    return tuple(path.relative_to(folder).as_posix() for path in others)
+
+
 def _fill(
-    staging: Path, source: Path, *, index: pd.DataFrame, labels: Path | None, data: Path
-) -> tuple[Verification, str]:
-    """Write a data folder from a folder or an archive; return what it holds, and which labels were kept."""
-    write_labels(staging, labels)
-    audio = staging / data_folder.AUDIO_FOLDER
+    staging: Path, source: Path, labels: Path | None, *, annotator: str, data: Path
+) -> tuple[Verification, GivenLabels | None, str]:
+    """Write a data folder from a folder or an archive; return what it holds, and labels given or kept."""
+    index = read_index()
+    audio_folder = staging / data_folder.AUDIO_FOLDER
     take = copy if source.is_dir() else unpack
-    extra = take(source, audio, wanted=set(_track_paths(index)))
-    found = replace(verify(audio, index), extra=extra)
-    if not found.valid:
+    extra = take(source, audio_folder, wanted=set(_places(index)))
+    extra += _keep_one_each(audio_folder)
+    found = replace(verify(audio_folder, index), extra=extra)
+    if not found.valid + found.unverified:
         raise DataError(
-            f"expected GTZAN's .au files as [genres/]<genre>/<genre>.NNNNN.au in {source}, received "
-            f"no valid one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
-            "For another edition (.wav, …) use pipeline.sources.folder, with --artists "
-            "pipeline/sources/gtzan_index.csv."
+            f"expected GTZAN's files as <genre>/<genre>.NNNNN.au (or .wav) in {source}, received no valid "
+            f"one; corrupt {listing(found.corrupt)}; other files {listing(extra)}. "
+            "For music of your own use make folder SRC=…"
         )
     ids = set(found.present)
-    kept = "" if labels else kept_labels.carry_over(staging, data=data, names={WHOLE, PART}, track_ids=ids)
+    names = TrackNames({track: f"{track.partition('.')[0]}/{track}" for track in ids})
+    given = kept_labels.read_given(labels, names=names, annotator=annotator) if labels else None
+    kept_labels.begin(staging, given)
+    kept = ""
+    if not given:
+        kept = kept_labels.carry_over(staging, data=data, names={WHOLE, PART}, track_ids=ids)
     write_index(staging, index[index["track_id"].isin(ids)])
     n = len(found.present)
     name = WHOLE if n == TRACKS_IN_ALL else PART
     description = f"GTZAN, {n} of {TRACKS_IN_ALL} tracks, {len(found.valid)} with the published content"
     write_dataset(staging, name=name, description=description)
-    return found, kept
+    return found, given, kept
 
 
-def _track_paths(index: pd.DataFrame) -> list[str]:
-    """Return ``<genre>/<track_id>.au`` of every row."""
-    return [f"{genre}/{name}.au" for genre, name in zip(index["genre"], index["track_id"], strict=True)]
-
-
-def _ids(paths: Set[str]) -> tuple[str, ...]:
-    """Return the sorted track ids of ``<genre>/<track_id>.au``."""
-    return tuple(sorted(PurePosixPath(path).stem for path in paths))
+def _places(index: pd.DataFrame) -> list[str]:
+    """Return ``<genre>/<track_id>`` of every row."""
+    return [f"{genre}/{name}" for genre, name in zip(index["genre"], index["track_id"], strict=True)]
 
 
 def _files_of(folder: Path) -> set[str]:
@@ -378,11 +460,13 @@ def main() -> None:
     """Take GTZAN into the data folder."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sources.gtzan", description=main.__doc__)
     parser.add_argument("source", nargs="?", type=Path, help="folder or archive; without it: download")
-    parser.add_argument("--labels", type=Path, metavar="CSV", help=",".join(LABEL_COLUMNS))
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="mood labels (default: those there)")
+    parser.add_argument("--annotator", default="", metavar="NAME", help=kept_labels.ANNOTATOR_HELP)
     parser.add_argument("--url", default=URL, help="mirror to download from (default: %(default)s)")
     parser.add_argument("--md5", default=MD5, help="MD5 of what is downloaded (default: GTZAN's)")
     args = parser.parse_args()
-    ingest(args.source or download(args.url, md5=args.md5), labels=args.labels)
+    source = args.source.expanduser() if args.source else download(args.url, md5=args.md5)
+    ingest(source, labels=args.labels and args.labels.expanduser(), annotator=args.annotator)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,86 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
-from pipeline import files
-from pipeline.labelling import merging
+from pipeline import files, params
+from pipeline.labelling import inbox, merging
+from pipeline.labelling.inbox import Intake, put_aside
+from pipeline.labelling.track_names import TrackNames
+from pipeline.params import IntakeParams
 from pipeline.tables.dataset import dataset_of
-from pipeline.tables.label_history import HISTORY_FILE
-from pipeline.tables.mood_labels import LABELS_FILE, LINE
+from pipeline.tables.label_changes import CHANGES_FILE
+from pipeline.tables.label_history import HISTORY_FILE, with_record
+from pipeline.tables.mood_labels import LABELS_FILE, LINE, write_labels
 from pipeline.tables.text_csv import csv_text
-from pipeline.untrusted import listing
+from pipeline.untrusted import listing, visible
+
+ANNOTATOR_HELP: Final = "who labelled the rows that name nobody (default: the label file's name)"
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """The labels that a library is taken in with: what was found in their file, and the good rows as CSV."""
+
+    intake: Intake
+    text: str
+
+
+def read_given(
+    path: Path, *, names: TrackNames, annotator: str, settings: IntakeParams | None = None
+) -> GivenLabels:
+    """Check the labels of a library before its data folder is put in place.
+
+    Parameters
+    ----------
+    path
+        A file in any form that the inbox takes.
+    names
+        The library's tracks.
+    annotator
+        Who gave the labels of rows that name nobody; blank: the file's name.
+    settings
+        Thresholds of the checks; None takes those of ``params.yaml``.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or not one of its rows is good.
+    """
+    settings = settings or params.read().intake
+    return GivenLabels(*inbox.read_first(path, tracks=names, settings=settings, annotator=annotator))
+
+
+def begin(staging: Path, given: GivenLabels | None) -> None:
+    """Write a new library's labels, and the history of their intake."""
+    write_labels(staging, given.text if given else None)
+    if given and (history := with_record(staging, inbox.record(given.intake))):
+        files.write_text(staging / HISTORY_FILE, history)
+
+
+def said(given: GivenLabels, *, inbox: Path) -> str:
+    """Put the rejected rows aside, and return what became of the labels, as lines for the summary."""
+    intake = given.intake
+    lines = [f"{note}" for note in intake.notes]
+    for finding in intake.findings:
+        if finding.severity == "warning":
+            lines.append(f"{finding.check}: {', '.join(finding.rows[0])}; {len(finding.rows)} rows in all")
+    people = "1 annotator" if intake.annotators == 1 else f"{intake.annotators} annotators"
+    lines.append(
+        f"labels: {intake.accepted} of {intake.rows} rows of {intake.file} taken, by {people}; "
+        f"tracks with a label: {intake.new_tracks}"
+    )
+    if path := put_aside(intake, inbox=inbox):
+        row = intake.rejected_rows[0]
+        lines.append(
+            f"labels NOT taken: {intake.rejected} rows, each with its reason in {path}; the first is "
+            f"{row.position}: {row.reason}"
+        )
+    return "".join(f"\n  {visible(line)}" for line in lines)
 
 
 def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str]) -> str:
@@ -66,8 +135,9 @@ def _copy_labels(table: pd.DataFrame, staging: Path, *, data: Path, is_whole: bo
         shutil.copyfile(data / LABELS_FILE, staging / LABELS_FILE)
     else:
         files.write_text(staging / LABELS_FILE, csv_text(table.drop(columns=LINE)))
-    if (data / HISTORY_FILE).exists():
-        shutil.copyfile(data / HISTORY_FILE, staging / HISTORY_FILE)
+    for name in (HISTORY_FILE, CHANGES_FILE):
+        if (data / name).exists():
+            shutil.copyfile(data / name, staging / name)
 
 
 def _kept(here: pd.Series, gone: pd.Series) -> str:

@@ -21,11 +21,12 @@ from pipeline.stage_run import run_stage
 from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
 from pipeline.tables.mood_labels import MOOD_LABELS, read_annotations
 from pipeline.tables.tracks import read_tracks, usable_tracks
-from pipeline.taxonomy import MOODS, TASKS, canonical_mood
+from pipeline.taxonomy import MOODS, TASKS, UNKNOWN_GENRE, canonical_mood
 
 
 def genre_labels(tracks: pd.DataFrame) -> pd.DataFrame:
-    """Return the genre folders as labels; the classes are the folders found, sorted."""
+    """Return the genre folders as labels; the classes are those found, sorted, without unknown ones."""
+    tracks = tracks[tracks["genre"] != UNKNOWN_GENRE]
     annotations = tracks[["track_id"]].assign(label=tracks["genre"], weight=1.0)
     return aggregation.aggregate(annotations, tuple(sorted(tracks["genre"].unique())))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ import pandas as pd
 from pipeline import files
 from pipeline.errors import DataError
 from pipeline.tables.label_history import write_history
-from pipeline.tables.text_csv import decoded, delimiter, read_table
+from pipeline.tables.text_csv import decoded, delimiter
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -124,14 +123,7 @@ def require_readable(text: str, table: pd.DataFrame) -> None:
         )
 
 
-def write_labels(folder: Path, labels: Path | None) -> None:
-    """Copy a mood-label CSV as it is into a data folder; without one, write its header only.
-
-    The history of intakes beside it begins empty.
-    """
+def write_labels(folder: Path, text: str | None = None) -> None:
+    """Write mood labels, or their header, into a data folder; the history of intakes begins empty."""
     write_history(folder)
-    if labels is None:
-        files.write_text(folder / LABELS_FILE, ",".join(LABEL_COLUMNS) + "\n")
-        return
-    read_table(labels, columns=LABEL_COLUMNS)
-    shutil.copyfile(labels, folder / LABELS_FILE)
+    files.write_text(folder / LABELS_FILE, text or ",".join(LABEL_COLUMNS) + "\n")

@@ -71,7 +71,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_every_command_is_there() -> None:
     said = cmg("labels", "--help").stdout
-    for name in ("check", "add", "agreement", "audit", "next", "guide"):
+    for name in ("check", "add", "remove", "correct", "agreement", "audit", "next", "guide"):
         assert f" {name} " in said
 
 
@@ -100,6 +100,19 @@ def test_check_names_row_column_value_and_reason_and_changes_nothing(bad: Path) 
         assert part in said
     assert files.sha256(Path("data/mood_labels.csv")) == before
     assert not Path("inbox").exists()
+
+
+def test_a_label_is_corrected_and_taken_back(library: Library) -> None:
+    before = Path("data/mood_labels.csv").read_text()
+    said = cmg("labels", "correct", "blues.00000", "Other", check=2).stderr
+    assert "expected a label of blues.00000, received 3" in said
+    arguments = ["blues.00000.wav", "calm but epic", "--all", "--reason", "heard again"]
+    assert "Labels that would be changed: 3" in cmg("labels", "correct", *arguments, "--dry-run").stdout
+    assert Path("data/mood_labels.csv").read_text() == before
+    found = json.loads(cmg("labels", "correct", *arguments, "--json").stdout)["changed"]
+    assert [row["mood_after"] for row in found] == ["CalmButEpic"] * 3
+    cmg("labels", "remove", "--annotator", found[0]["annotator"])
+    assert f",{found[0]['annotator']}," not in Path("data/mood_labels.csv").read_text()
 
 
 @pytest.mark.slow

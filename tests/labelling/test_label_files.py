@@ -41,7 +41,7 @@ def test_a_track_and_a_mood_are_enough(mark: str, name: str, encoding: str) -> N
     assert rows_of(batch) == [["blues.00000.wav", "Other", "ann", ISO]]
     assert batch.notes == (
         "columns: filename is track_id",
-        "annotator: ann, from the file's name (--annotator NAME says otherwise)",
+        "annotator: ann, from the file's name (--annotator or ANNOTATOR= says otherwise)",
         f"labelled_at: {ISO}, when the file was last written to",
     )
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import mutagen
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from mutagen import id3
 
-from pipeline import data_folder
+from pipeline import data_folder, params, presets
 from pipeline.errors import DataError
 from pipeline.inference import audio
-from pipeline.sources import folder, kept_labels, sample
+from pipeline.labelling.track_names import TrackNames
+from pipeline.sources import folder, gtzan, kept_labels, library_files, sample
+from pipeline.stages import labels as labels_stage
 from pipeline.tables.dataset import write_dataset
-from pipeline.tables.index import INDEX_COLUMNS
 from pipeline.tables.label_history import HISTORY_COLUMNS
 from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 
@@ -52,13 +56,30 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
+SETTINGS = params.read(ROOT / "params.yaml").intake
+
+
+def index_of(source: Path, **options: object) -> pd.DataFrame:
+    """Return what is planned for a library, by the file's path."""
+    return folder.plan_library(source, **options).index.set_index("source")
+
+
 def test_any_format_is_copied_as_it_is(source: Path, repository: Path) -> None:
-    labels = source.parent / "labels.csv"
-    labels.write_text("track_id,mood,annotator,labelled_at,why\na,Other,me,2026-01-01T00:00:00Z,x\n")
-    command = [sys.executable, "-m", "pipeline.sources.folder", str(source), "--labels", str(labels)]
+    labels = source.parent / "labels.tsv"
+    labels.write_text("file\tlabel\nfolk/A.ogg\tother\nnobody.mp3\tOther\n")
+    shutil.copy(ROOT / "params.yaml", repository)
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    command = ["-m", "pipeline.sources.folder", str(source), "--labels", str(labels), "--annotator", "me"]
     done = subprocess.run(
-        command, cwd=repository, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        [sys.executable, *command],
+        cwd=repository,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before, "it is only read"
     data = repository / "data"
     audio = sorted(path.relative_to(data).as_posix() for path in data.glob("gtzan/*/*"))
     assert audio == [
@@ -69,18 +90,28 @@ def test_any_format_is_copied_as_it_is(source: Path, repository: Path) -> None:
         "gtzan/techno/don't stop.mp3",
     ]
     assert (data / "gtzan/folk/a.ogg").read_bytes() == (source / "folk/a.OGG").read_bytes()
-    assert (data / "mood_labels.csv").read_text() == labels.read_text()
+    assert (data / "mood_labels.csv").read_text().splitlines()[1].startswith("a,Other,me,20")
+    assert "labels.tsv" in (data / "label_history.csv").read_text()
+    (rejected,) = (repository / "inbox/rejected").iterdir()
+    assert "nobody.mp3" in rejected.read_text()
     assert json.loads((data / "dataset.json").read_text()) == {
         "name": "My Music",
         "synthetic": False,
         "description": "5 tracks of 2 genres",
     }
     assert pd.read_csv(data / "index.csv")["track_id"].tolist() == ["a", "b", "c", "d", "don't stop"]
-    assert "5 tracks of 2 genres: folk 2, techno 3" in done.stdout
+    for said in (
+        "5 tracks of 2 genres: folk 2, techno 3",
+        "files found: 5, taken: 5, left out: 0",
+        "labels: 1 of 2 rows of labels.tsv taken, by 1 annotator",
+        "labels NOT taken: 1 rows, each with its reason in inbox/rejected/labels.csv; the first is line 3",
+        "tasks: genre, mood",
+    ):
+        assert said in done.stdout
     assert (repository / "data.dvc").exists()
 
 
-def test_other_files_are_listed_not_taken(source: Path) -> None:
+def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
     for name in (
         "README.txt",
         "loose.wav",
@@ -92,109 +123,199 @@ def test_other_files_are_listed_not_taken(source: Path) -> None:
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    (source / "folk" / "gone.mp3").symlink_to("/annex/objects/SHA256E-s1--1.mp3")
-    os.mkfifo(source / "techno" / "pipe.wav")
-    scan = folder.scan_folder(source)
-    assert scan.ignored == {
-        "hidden": [".git/x.wav", "folk/._b.wav"],
-        "no audio by their suffix": ["README.txt", "folk/cover.jpg"],
-        "audio elsewhere than in <genre>/": ["folk/live/e.wav", "loose.wav"],
-        "links whose content is not there (git-annex and DataLad fetch it by `get`)": ["folk/gone.mp3"],
-        "no regular files": ["techno/pipe.wav"],
+    (source / "folk/old.wma").write_bytes(b"x")
+    (source / "folk/annexed.mp3").symlink_to("nowhere")
+    (source / "folk/again").symlink_to(source, target_is_directory=True)
+    found = library_files.find(source)
+    assert set(found.tracks) == {
+        *("folk/a.OGG", "folk/b.wav", "folk/live/e.wav", "loose.wav"),
+        *("techno/c.flac", "techno/d.au", "techno/don't stop.mp3"),
     }
-    files = [path for path in source.rglob("*") if not path.is_dir()]
-    assert len(scan.tracks) + sum(map(len, scan.ignored.values())) == len(files) == 13
+    assert found.left_out == {
+        "no audio": ("README.txt", "folk/cover.jpg"),
+        "hidden": (".git/x.wav", "folk/._b.wav"),
+        "audio in a format that is not read": ("folk/old.wma",),
+        library_files.NOT_HERE: ("folk/annexed.mp3",),
+    }
+    assert "files found: 13, taken: 7, left out: 6" in found.summary()
+    assert "no audio: 2 by suffix: .txt 1, .jpg 1" in found.summary()
 
 
-def test_a_library_of_links_without_content_says_so(tmp_path: Path) -> None:
-    """Case 08: a git-annex or DataLad library that is not fetched."""
-    (tmp_path / "jazz").mkdir()
-    (tmp_path / "jazz" / "1.wav").symlink_to("/not/fetched/1.wav")
-    with pytest.raises(DataError, match=r"received links whose content is not there .*: 1: jazz/1\.wav\."):
-        folder.scan_folder(tmp_path)
+def test_the_genre_is_the_first_folder_at_any_depth_and_the_folder_below_an_artist(source: Path) -> None:
+    tone(source / "folk/Nina/Live, at/01 one.mp3", hertz=300)
+    index = index_of(source)
+    assert index.loc[
+        "folk/Nina/Live, at/01 one.mp3", ["track_id", "genre", "artist", "artist_source"]
+    ].tolist() == [*("01 one", "folk", "Nina", "folder")]
+    assert index.loc["folk/b.wav", "artist"] == ""
 
 
-@pytest.mark.parametrize("suffix", audio.SUFFIXES)
-def test_every_suffix_that_is_decoded_is_taken(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / "jazz" / f"1{suffix.upper()}"
-    path.parent.mkdir()
-    path.write_bytes(b"x")
-    assert folder.scan_folder(tmp_path).tracks == (path,)
+def test_one_name_in_two_folders_gets_two_ids(tmp_path: Path) -> None:
+    for path in ("classical/1.mp3", "rock/1.mp3", "rock/2.mp3", "rock/2.flac", "rock/B/x.mp3", "pop/B/x.mp3"):
+        tone(tmp_path / path)
+    assert index_of(tmp_path)["track_id"].to_dict() == {
+        "classical/1.mp3": "classical-1",
+        "rock/1.mp3": "rock-1",
+        "rock/2.mp3": "rock-2-mp3",
+        "rock/2.flac": "rock-2-flac",
+        "rock/B/x.mp3": "rock-B-x",
+        "pop/B/x.mp3": "pop-B-x",
+    }
+
+
+def test_ids_stay_when_a_name_comes_to_be_used_twice(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    folder._fill(data, folder.plan_library(source), given=None, name="My Music", data=tmp_path / "none")
+    tone(source / "techno" / "a.wav", hertz=880)
+    tone(source / "folk" / "a.flac", hertz=880)
+    before = folder._ids_before(data, name="My Music")
+    ids = index_of(source, before=before)["track_id"]
+    assert ids[["folk/a.OGG", "techno/a.wav", "folk/a.flac"]].tolist() == ["a", "techno-a", "folk-a"]
+    assert folder._ids_before(data, name="Another") == {}
+
+
+@pytest.mark.parametrize("name", ["folk/x,y.wav", 'folk/say "hi".wav', "folk/two\nlines.wav", "a,b/x.wav"])
+def test_what_a_table_or_a_path_cannot_hold_is_no_part_of_an_id(source: Path, name: str) -> None:
+    tone(source / name)
+    row = index_of(source).loc[name]
+    assert not set(',"\n') & {*row["track_id"], *row["genre"]}
+    assert "_" in row["track_id"] + row["genre"]
+
+
+def tag(path: Path, **tags: str) -> None:
+    file = mutagen.File(path, easy=True)
+    if file.tags is None:
+        file.add_tags()
+    if path.suffix == ".wav":
+        frames = {"artist": id3.TPE1, "title": id3.TIT2, "genre": id3.TCON}
+        for name, value in tags.items():
+            file.tags.add(frames[name](encoding=3, text=[value]))
+    else:
+        file.update(tags)
+    file.save()
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
+def test_artist_title_and_genre_are_from_the_tags(tmp_path: Path, suffix: str) -> None:
+    tone(tmp_path / f"x{suffix}")
+    tag(tmp_path / f"x{suffix}", artist="Björk\n", title="Jóga", genre="Hip-Hop/Rap")
+    row = index_of(tmp_path).loc[f"x{suffix}"]
+    assert row[["artist", "title", "genre", "artist_source"]].tolist() == [
+        "Björk",
+        "Jóga",
+        "Hip-Hop_Rap",
+        "tags",
+    ]
+
+
+def test_folders_of_artists_are_no_genres_if_the_tags_say_so(tmp_path: Path) -> None:
+    for artist, genre in (("Ann", "Folk"), ("Bob", "Jazz"), ("Nina", "jazz")):
+        for number in (1, 2):
+            path = tmp_path / artist / "Album" / f"{number}.mp3"
+            tone(path)
+            tag(path, artist=artist, genre=genre)
+    plan = folder.plan_library(tmp_path)
+    assert plan.index["genre"].value_counts().to_dict() in ({"Jazz": 4, "Folk": 2}, {"jazz": 4, "Folk": 2})
+    assert "the first folders are artists" in plan.notes[0]
+    assert set(index_of(tmp_path, genre_from="folder")["genre"]) == {"Ann", "Bob", "Nina"}
+
+
+def test_without_folders_and_tags_the_genre_is_unknown_and_no_class(tmp_path: Path) -> None:
+    tone(tmp_path / "a.mp3")
+    (tmp_path / "broken.mp3").write_bytes(b"ID3" + b"\xff" * 100)
+    index = index_of(tmp_path)
+    assert index["genre"].tolist() == ["unknown", "unknown"]
+    tracks = index.reset_index().assign(genre=["unknown", "rock"])
+    assert labels_stage.genre_labels(tracks)["label"].tolist() == ["rock"]
+
+
+@pytest.mark.parametrize(
+    ("genres", "labelled", "anew", "before", "after"),
+    [
+        (4, False, True, ["genre", "mood"], ["genre"]),
+        (1, True, True, ["genre", "mood"], ["mood"]),
+        (4, True, True, ["genre"], ["genre", "mood"]),
+        (4, True, False, ["genre"], ["genre"]),
+        (4, False, False, ["mood"], ["genre"]),
+        (0, False, True, ["genre", "mood"], ["mood"]),
+    ],
+)
+def test_the_tasks_fit_what_is_there(
+    workspace: Path, genres: int, labelled: bool, anew: bool, before: list[str], after: list[str]
+) -> None:
+    text = params.PARAMS_FILE.read_text()
+    params.PARAMS_FILE.write_text(
+        text.replace("  - genre\n  - mood\n", "".join(f"  - {t}\n" for t in before))
+    )
+    presets.fit_tasks(genres=genres, labelled=labelled, anew=anew)
+    assert params.read().tasks == after
+    assert "# All parameters of the pipeline" in params.PARAMS_FILE.read_text()
 
 
 def test_exact_duplicates_name_the_first_by_id(source: Path) -> None:
     (source / "techno" / "z.wav").write_bytes((source / "folk" / "b.wav").read_bytes())
-    tracks = list(folder.scan_folder(source).tracks)
-    index = folder.describe_tracks(tracks[::-1], artists=pd.DataFrame(columns=["track_id", "artist"]))
-    copies = index.set_index("track_id")["exact_duplicate_of"]
-    assert copies[copies.ne("")].to_dict() == {"z": "b"}
+    index = folder.plan_library(source).index
+    copies = folder.described(index, [source / path for path in index["source"]]).set_index("track_id")
+    found = copies["exact_duplicate_of"]
+    assert found[found.ne("")].to_dict() == {"z": "b"}
 
 
 def test_artists_where_known(source: Path) -> None:
     given = source.parent / "artists.csv"
-    given.write_text('track_id,artist,title\na,"Simon, Paul",Graceland\nc,,Untitled\nunknown,X,Y\n')
-    tracks = list(folder.scan_folder(source).tracks)
-    index = folder.describe_tracks(tracks, artists=folder.read_artists(given)).set_index("track_id")
-    assert len(index) == 5
-    assert index.loc["a", ["artist", "title", "artist_source"]].tolist() == [
-        "Simon, Paul",
-        "Graceland",
-        "given",
-    ]
-    assert index.loc["c", ["artist", "title", "artist_source"]].tolist() == ["", "Untitled", ""]
-    assert index.loc["b", ["artist", "title", "artist_source"]].tolist() == ["", "", ""]
+    given.write_text('File;Artist;Title\nFOLK/a.mp3;"Simon, Paul";Graceland\nc;;Untitled\nunknown;X;Y\n')
+    tag(source / "techno" / "c.flac", artist="Ann", title="Old")
+    plan = folder.plan_library(source, artists=given)
+    index = plan.index.set_index("track_id")
+    facts = ["artist", "title", "artist_source"]
+    assert index.loc["a", facts].tolist() == ["Simon, Paul", "Graceland", "given"]
+    assert index.loc["c", facts].tolist() == ["Ann", "Untitled", "tags"]
+    assert index.loc["b", facts].tolist() == ["", "", ""]
+    assert "artists: artists.csv names 2 of the tracks" in plan.notes
+
+
+def test_the_published_facts_on_gtzan_are_taken_over(tmp_path: Path) -> None:
+    """As the index of GTZAN has them: duplicates, and the fault-filtered lists."""
+    tone(tmp_path / "genres_original" / "jazz" / "jazz.00001.wav")
+    index = index_of(tmp_path / "genres_original", artists=gtzan.INDEX).loc["jazz/jazz.00001.wav"]
+    published = gtzan.read_index().set_index("track_id").loc["jazz.00001"]
+    columns = ["artist", "title", "exact_duplicate_of", "filtered_split"]
+    assert index[columns].tolist() == published[columns].tolist()
+    assert published["filtered_split"] == "train"
 
 
 def test_an_artist_given_twice_is_refused(tmp_path: Path) -> None:
     given = tmp_path / "artists.csv"
-    given.write_text("track_id,artist\na,X\na,Y\n")
+    given.write_text("track_id,artist\na,X\na.mp3,Y\n")
     with pytest.raises(DataError, match="twice 1: a"):
-        folder.read_artists(given)
-
-
-@pytest.mark.parametrize("name", ["folk/x,y.wav", 'folk/say "hi".wav', "folk/two\nlines.wav", "a,b/x.wav"])
-def test_names_that_break_a_csv_are_refused(source: Path, name: str) -> None:
-    tone(source / name)
-    with pytest.raises(DataError, match="Rename them"):
-        folder.scan_folder(source)
-
-
-@pytest.mark.parametrize("name", ["techno/a.wav", "folk/a.flac"])
-def test_an_id_used_twice_is_refused(source: Path, name: str) -> None:
-    tone(source / name)
-    with pytest.raises(DataError, match="unique over all genres") as raised:
-        folder.scan_folder(source)
-    assert "folk/a.OGG" in str(raised.value)
-    assert name in str(raised.value)
+        folder.read_artists(given, tracks=TrackNames({"a": "a"}))
 
 
 def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
-        folder.scan_folder(tmp_path / "none")
+        library_files.find(tmp_path / "none")
     with pytest.raises(DataError, match=r"received no file at all"):
-        folder.scan_folder(tmp_path)
-    (tmp_path / "a.wav").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"received audio elsewhere than in <genre>/: 1: a.wav"):
-        folder.scan_folder(tmp_path)
+        library_files.find(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"received no audio: 1 by suffix: .txt 1"):
+        library_files.find(tmp_path)
 
 
-@pytest.mark.parametrize("option", ["labels", "artists"])
-def test_a_bad_csv_changes_nothing(source: Path, repository: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "content", "said"),
+    [
+        ("labels", "artist,title\na,b\n", "track_id, mood is missing"),
+        ("labels", "file,mood\nz.mp3,Other\n", r"received 1 rows, none good: line 2: track_id: known_track"),
+        ("artists", "track,singer_songwriter\na,b\n", "Add to the header: artist"),
+    ],
+)
+def test_a_bad_csv_changes_nothing(
+    source: Path, repository: Path, option: str, content: str, said: str
+) -> None:
     bad = source.parent / "bad.csv"
-    bad.write_text("track,artist\na,b\n")
-    with pytest.raises(DataError, match="Add to the header: track_id"):
-        folder.ingest(source, data=repository / "data", **{option: bad})
-    assert not (repository / "data").exists()
-    assert not list(repository.glob(".data-*"))
-
-
-def test_summary_names_what_matters(source: Path) -> None:
-    scan = folder.scan_folder(source)
-    index = folder.describe_tracks(list(scan.tracks), artists=pd.DataFrame(columns=["track_id", "artist"]))
-    said = folder.summary(index, ignored={"hidden": [".x"], "no audio by their suffix": ["x.txt"]})
-    assert "exact duplicates: 0" in said
-    assert "ignored files: 2\n    hidden: 1: .x\n    no audio by their suffix: 1: x.txt" in said
-    assert list(index.columns) == list(INDEX_COLUMNS)
+    bad.write_text(content)
+    with pytest.raises(DataError, match=said):
+        folder.ingest(source, data=repository / "data", settings=SETTINGS, **{option: bad})
+    assert sorted(path.name for path in repository.iterdir()) == [".dvc"]
 
 
 HEADER = "track_id,mood,annotator,labelled_at,confidence\n"
@@ -256,11 +377,13 @@ def test_tracks_are_added_and_removed_and_the_labels_stay(
 
 def test_a_given_label_file_replaces_labels_and_history(source: Path, repository: Path) -> None:
     given = source.parent / "labels.csv"
-    given.write_text(HEADER)
+    given.write_text("track_id;mood;annotator;labelled_at\nd.AU;Other;zoe;2024-03-05T14:00:00Z\n")
     folder.ingest(source, data=repository / "data")
     label(repository / "data")
-    folder.ingest(source, data=repository / "data", labels=given)
-    assert texts(repository / "data") == (HEADER, ",".join(HISTORY_COLUMNS) + "\n")
+    folder.ingest(source, data=repository / "data", labels=given, settings=SETTINGS)
+    labels, history = texts(repository / "data")
+    assert labels == "track_id,mood,annotator,labelled_at\nd,Other,zoe,2024-03-05T14:00:00Z\n"
+    assert [row.split(",")[0] for row in history.splitlines()] == ["file", "labels.csv"]
 
 
 def test_labels_that_all_stay_are_kept_to_the_byte(data: Path, staging: Path) -> None:
@@ -320,3 +443,22 @@ def test_the_sample_gives_way_to_a_library_with_its_ids(tmp_path: Path, reposito
     tone(tmp_path / "sample" / "blues" / "blues.00001.wav")
     folder.ingest(tmp_path / "sample", data=repository / "data")
     assert texts(repository / "data")[0] == ",".join(LABEL_COLUMNS) + "\n"
+
+
+def test_a_library_of_links_without_content_says_so(tmp_path: Path) -> None:
+    """Case 08: a git-annex or DataLad library that is not fetched."""
+    (tmp_path / "jazz").mkdir()
+    (tmp_path / "jazz" / "1.wav").symlink_to("/not/fetched/1.wav")
+    os.mkfifo(tmp_path / "jazz" / "2.wav")
+    with pytest.raises(
+        DataError, match=r"received links whose content .*: 1: jazz/1\.wav; no regular"
+    ):
+        library_files.find(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+def test_every_suffix_that_is_decoded_is_taken(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "jazz" / f"1{suffix.upper()}"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    assert library_files.find(tmp_path).tracks == (f"jazz/{path.name}",)

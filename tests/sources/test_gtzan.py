@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
+import struct
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -12,9 +14,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import requests
+import soundfile
 
 from pipeline import taxonomy
 from pipeline.errors import DataError
@@ -161,6 +165,7 @@ def index() -> pd.DataFrame:
         {
             "track_id": tracks,
             "genre": [track.split(".")[0] for track in tracks],
+            "bytes": "0",
             "sha256": [hashlib.sha256(audio(track)).hexdigest() for track in tracks],
             "exact_duplicate_of": ["", "jazz.00000", "", ""],
             "filtered_split": ["train", "test", "valid", ""],
@@ -168,6 +173,7 @@ def index() -> pd.DataFrame:
     )
 
 
+PLACES = {"jazz/jazz.00000", "jazz/jazz.00001", "rock/rock.00000", "rock/rock.00001"}
 WANTED = {"jazz/jazz.00000.au", "jazz/jazz.00001.au", "rock/rock.00000.au", "rock/rock.00001.au"}
 
 
@@ -202,6 +208,56 @@ def test_verify_finds_each_kind(tmp_path: Path, index: pd.DataFrame) -> None:
     )
 
 
+def published(samples: np.ndarray, annotation: bytes) -> bytes:
+    """Return a file as GTZAN's archive has it."""
+    body = samples.astype(">i2").tobytes()
+    offset = 24 + len(annotation)
+    return b".snd" + struct.pack(">5I", offset, len(body), 3, 22_050, 1) + annotation + body
+
+
+def test_another_edition_is_verified_by_its_samples(tmp_path: Path, index: pd.DataFrame) -> None:
+    """Kaggle's: WAV files; the index knows the hashes of the archive's .au files only."""
+    noise = np.random.default_rng(0).integers(-(2**15), 2**15, (5, 3000), dtype=np.int16)
+    tracks = ["jazz.00000", "jazz.00001", "rock.00000", "rock.00001", "jazz.00054"]
+    annotations = [bytes(4), b"MARSYAS 2001, George Tzanetakis.\n", b"hardrock.00022.wav\0", b"rock027.wav"]
+    index = pd.concat([index, index.head(1).assign(track_id=tracks[-1], sha256="0" * 64)], ignore_index=True)
+    for at, (track, annotation) in enumerate(zip(tracks, annotations, strict=False)):
+        original = published(noise[at], annotation)
+        index.loc[at, ["sha256", "bytes"]] = [hashlib.sha256(original).hexdigest(), str(len(original))]
+        path = tmp_path / track.split(".")[0] / f"{track}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, noise[at] + (at == 3), 22_050, subtype="PCM_16")
+    (tmp_path / "jazz/jazz.00054.wav").write_bytes(b"broken")
+    found = gtzan.verify(tmp_path, index)
+    assert (found.valid, found.unverified, found.corrupt) == (
+        tuple(tracks[:3]),
+        ("rock.00001",),
+        ("jazz.00054",),
+    )
+    assert found.present == tuple(sorted(tracks))
+    said = gtzan.summary(found)
+    assert "reported as damaged in some editions: jazz.00054" in said
+    assert "not byte-verified (another edition" in said
+    assert "do not make the published files): 1: rock.00001" in said
+
+
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_of_two_editions_of_a_track_the_original_is_kept(tmp_path: Path, is_zip: bool) -> None:
+    source = write_tracks(tmp_path / "in" / "Data" / "genres_original")
+    (source / "jazz/jazz.00000.wav").write_bytes(b"wav")
+    (source / "rock/rock.00001.au").rename(source / "rock/rock.00001.WAV")
+    out = tmp_path / "out"
+    if is_zip:
+        archive = Path(shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "in"))
+        assert gtzan.unpack(archive, out, wanted=PLACES) == ()
+    else:
+        assert gtzan.copy(tmp_path / "in", out, wanted=PLACES) == ()
+    assert gtzan._keep_one_each(out) == ("jazz/jazz.00000.wav",)
+    assert sorted(path.name for path in out.glob("*/*")) == [
+        *("jazz.00000.au", "jazz.00001.au", "rock.00000.au", "rock.00001.wav")
+    ]
+
+
 def test_summary_counts_and_names(tmp_path: Path, index: pd.DataFrame) -> None:
     write_tracks(tmp_path, jazz_00001=b"not the same")
     said = gtzan.summary(gtzan.verify(tmp_path, index))
@@ -217,7 +273,7 @@ def test_unpack_takes_tracks_and_lists_the_rest(tmp_path: Path, prefix: str, mod
     folder_member = tarfile.TarInfo("genres/jazz")
     folder_member.type = tarfile.DIRTYPE
     archive = write_archive(tmp_path / "a.tar", [folder_member, *members, *((r, b"x") for r in rest)], mode)
-    assert gtzan.unpack(archive, tmp_path / "out", wanted=WANTED) == tuple(sorted(rest))
+    assert gtzan.unpack(archive, tmp_path / "out", wanted=PLACES) == tuple(sorted(rest))
     out = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert out - {"jazz", "rock"} == WANTED
     assert (tmp_path / "out/jazz/jazz.00000.au").read_bytes() == audio("jazz.00000")
@@ -251,7 +307,7 @@ def test_unpack_refuses_what_points_outside(
     archive = write_archive(tmp_path / "a.tar.gz", [member])
     name = member.name if isinstance(member, tarfile.TarInfo) else member[0]
     with pytest.raises(DataError, match="Do not trust") as raised:
-        gtzan.unpack(archive, tmp_path / "out", wanted=WANTED)
+        gtzan.unpack(archive, tmp_path / "out", wanted=PLACES)
     assert repr(name) in str(raised.value)
     assert not (tmp_path / "out").exists()
 
@@ -263,20 +319,22 @@ def test_unpack_says_that_an_archive_is_cut(tmp_path: Path, mode: str, share: fl
     archive = write_archive(tmp_path / "a.tar", [(f"genres/{path}", noise) for path in sorted(WANTED)], mode)
     archive.write_bytes(archive.read_bytes()[: int(share * 160_000)])
     with pytest.raises(DataError, match="complete"):
-        gtzan.unpack(archive, tmp_path / "out", wanted=WANTED)
+        gtzan.unpack(archive, tmp_path / "out", wanted=PLACES)
 
 
 def test_unpack_says_that_a_file_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 something else")
     with pytest.raises(DataError, match="name the folder"):
-        gtzan.unpack(tmp_path / "a.zip", tmp_path / "out", wanted=WANTED)
+        gtzan.unpack(tmp_path / "a.zip", tmp_path / "out", wanted=PLACES)
 
 
-@pytest.mark.parametrize("below", ["genres", "."])
-def test_copy_takes_either_layout(tmp_path: Path, below: str) -> None:
+@pytest.mark.parametrize("below", ["genres", ".", "Data/genres_original"])
+def test_copy_takes_any_layout(tmp_path: Path, below: str) -> None:
     write_tracks(tmp_path / "in" / below)
     (tmp_path / "in" / below / "jazz/notes.txt").write_text("x")
-    assert gtzan.copy(tmp_path / "in", tmp_path / "out", wanted=WANTED) == ("jazz/notes.txt",)
+    assert gtzan.copy(tmp_path / "in", tmp_path / "out", wanted=PLACES) == (
+        "jazz/notes.txt" if below == "." else f"{below}/jazz/notes.txt",
+    )
     assert (tmp_path / "out/rock/rock.00001.au").read_bytes() == audio("rock.00001")
 
 
@@ -301,11 +359,11 @@ def repository(tmp_path: Path) -> Path:
 def test_nothing_sound_is_refused_and_changes_nothing(tmp_path: Path, repository: Path) -> None:
     source = tmp_path / "wav"
     (source / "jazz").mkdir(parents=True)
-    (source / "jazz" / "jazz.00000.wav").write_bytes(b"x")
+    (source / "jazz" / "notes.wav").write_bytes(b"x")
     (source / "jazz" / "jazz.00001.au").write_bytes(b"x")
     with pytest.raises(DataError, match=r"no valid one; corrupt 1: jazz\.00001; other files 1") as raised:
         gtzan.ingest(source, data=repository / "data")
-    assert "pipeline.sources.folder" in str(raised.value)
+    assert "make folder" in str(raised.value)
     assert not (repository / "data").exists()
     assert not list(repository.glob(".data-*"))
 
