@@ -3,16 +3,20 @@
 MLflow has no compare-and-swap, but no two registered models of one name: whoever creates the model
 ``<name>-lease`` holds the lease, on SQLite, on PostgreSQL and behind an MLflow server alike. The holder
 renews a tag; a waiter who sees it unchanged for `STALE` seconds of its own clock, or knows that the process
-is gone, takes the holder for dead and removes the lease. Of several waiters one removes it: each leaves its
-mark on the lease, and only that of whoever was last still stands a second later.
+is gone, takes the holder for dead and retires the lease.
+
+To retire a lease is to rename it to a name that belongs to its owner. MLflow refuses a name that is taken, so
+of several waiters who believe the same holder dead one succeeds, and a late one cannot hit the lease of
+whoever came next, as deleting would. Retired leases are deleted with the next release.
 
 What remains: whoever moves the alias by hand, or by an earlier release, asks for no lease; and a waiter that
-the machine halts for a second between its look at its mark and the removal might remove a new holder's lease.
-`Lease.check`, right before the alias is set, finds out about either.
+stalls right before renaming, for as long as others need to retire, hold and release. `Lease.check`, right
+before the alias is set, finds out about either but for milliseconds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import threading
@@ -31,10 +35,9 @@ STALE: Final = 60.0  # a holder that is silent for so long is dead: twelve renew
 PATIENCE: Final = 900.0  # seconds until a waiter gives up; a promotion takes seconds, a registration a minute
 
 _POLL: Final = 0.5  # seconds
-_MARK_SECONDS: Final = 1.0  # that a waiter's mark must stand
 _OWNER: Final = "owner"
 _RENEWED: Final = "renewed"
-_REMOVER: Final = "remover"
+_RETIRED: Final = "-of-"
 _DESCRIPTION: Final = "Somebody registers or promotes a model now. Goes by itself."
 
 
@@ -97,7 +100,7 @@ def _acquire(lease: Lease) -> None:
         if seen != last:
             last, changed = seen, now
         if seen and (now - changed > STALE or _is_gone(seen.get(_OWNER, ""))):
-            _take_away(lease, seen.get(_OWNER, ""))
+            _retire(lease, seen.get(_OWNER, ""))
         elif now > deadline:
             raise UnavailableError(
                 f"{lease.name}: expected the lease within {PATIENCE:.0f} s, received "
@@ -149,26 +152,20 @@ def _renew(lease: Lease, done: threading.Event) -> None:
             lease.client.set_registered_model_tag(lease.name, _RENEWED, str(count))
 
 
-def _take_away(lease: Lease, dead: str) -> None:
-    """Remove the lease of a dead owner, unless another waiter does."""
-    with suppress(Exception):  # it has gone meanwhile
-        before = _tags(lease.client, lease.name)
-        if before.get(_REMOVER):  # its turn, unless it has died too
-            time.sleep(2 * _MARK_SECONDS)
-            if _tags(lease.client, lease.name) != before:
-                return
-        lease.client.set_registered_model_tag(lease.name, _REMOVER, lease.owner)
-        time.sleep(_MARK_SECONDS)
-        seen = _tags(lease.client, lease.name)
-        if (seen.get(_OWNER), seen.get(_REMOVER)) == (dead, lease.owner):
-            lease.client.delete_registered_model(lease.name)
+def _retire(lease: Lease, owner: str) -> None:
+    """Rename the lease of ``owner``; nothing happens where somebody else has done so."""
+    if _tags(lease.client, lease.name).get(_OWNER, "") == owner:
+        unique = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        with suppress(Exception):
+            lease.client.rename_registered_model(lease.name, f"{lease.name}{_RETIRED}{unique}")
 
 
 def _release(lease: Lease) -> None:
-    """Remove the lease, if it is still this holder's."""
-    if _tags(lease.client, lease.name).get(_OWNER) == lease.owner:
-        with suppress(Exception):
-            lease.client.delete_registered_model(lease.name)
+    """Retire the holder's own lease; delete it, and those that it or others before it have retired."""
+    _retire(lease, lease.owner)
+    with suppress(Exception):  # the next release deletes what stays
+        for model in lease.client.search_registered_models(f"name LIKE '{lease.name}{_RETIRED}%'"):
+            lease.client.delete_registered_model(model.name)
 
 
 def _started(pid: int) -> str:

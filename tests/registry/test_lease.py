@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from pipeline.registry import candidates, lease
 from pipeline.registry.versions import champion_entry, model_name
 from tests.conftest import ROOT
 from tests.flows import postgres
+from tests.flows.stack import answers, free_ports, wait_until
 from tests.registry import tiny
 
 # Promotes the workspace's candidate once the other process is as far; prints the decision.
@@ -66,11 +70,16 @@ def shared(
 ) -> pd.DataFrame:
     """Work with fifteen tracks and an empty store of either kind."""
     if request.param == "postgresql":
-        server = request.getfixturevalue("database")
-        name = f"lease{abs(hash(request.node.name))}"
-        server.run(f"create database {name}")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+        use_database(request, monkeypatch)
     return tracks
+
+
+def use_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test's store be a database of its own on PostgreSQL."""
+    server = request.getfixturevalue("database")
+    name = f"lease{abs(hash(request.node.name))}"
+    server.run(f"create database {name}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -143,6 +152,9 @@ def test_a_killed_holder_is_known_to_be_dead_at_once(shared: pd.DataFrame) -> No
     assert time.monotonic() - began < lease.STALE / 4
 
 
+DEAD = f"{lease._machine()}|1|1.00|x"  # process 1 was not started in 1970
+
+
 def put_lease(owner: str) -> None:
     client().create_registered_model("genre-classifier-lease", tags={"owner": owner, "renewed": "0"})
 
@@ -151,7 +163,6 @@ def test_of_many_that_take_over_from_the_dead_one_holds_at_a_time(
     empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever removed a dead holder's lease a moment too late removed that of the next."""
-    monkeypatch.setattr(lease, "_MARK_SECONDS", 0.5)
     monkeypatch.setattr(lease, "_POLL", 0.01)
     dead, lost = "|".join([lease._machine(), "1", "1.00", "x"]), []
     together = threading.Barrier(4)
@@ -193,6 +204,91 @@ def test_a_holder_that_renews_is_waited_for(empty: Path, monkeypatch: pytest.Mon
         pass
     with lease.hold(client(), "genre-classifier"):
         pass
+
+
+class Late:
+    """A client that is overtaken right before it changes a lease: ``overtake`` runs in between."""
+
+    def __init__(self, overtake: Callable[[], object]) -> None:
+        self.client, self.overtake = client(), overtake
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("delete", "rename")):
+            overtake, self.overtake = self.overtake, lambda: None
+            overtake()
+        return getattr(self.client, name)
+
+
+LONG = [pytest.mark.long, pytest.mark.slow]
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=[*LONG, postgres.NEEDED]),
+        pytest.param("http", marks=LONG),
+    ]
+)
+def store(request: pytest.FixtureRequest, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work with an empty store of each kind."""
+    if request.param != "http":
+        if request.param == "postgresql":
+            use_database(request, monkeypatch)
+        yield
+        return
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlflow", "server", "--port", f"{port}", "--workers", "1"]
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(
+        [*command, "--backend-store-uri", f"sqlite:///{empty}/mlruns/mlflow.db"],
+        env=os.environ | own,
+        start_new_session=True,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{address}/health"), 120, "MLflow answers")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def test_a_waiter_that_is_overtaken_leaves_the_next_holders_lease_alone(
+    store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen the dead holder; one replaces it while the other is about to remove it."""
+    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+    put_lease(DEAD)
+    with ExitStack() as first:
+        held: list[lease.Lease] = []
+        late = Late(lambda: held.append(first.enter_context(lease.hold(client(), "genre-classifier"))))
+        with pytest.raises(UnavailableError), lease.hold(late, "genre-classifier"):
+            pytest.fail("two hold the lease")
+        held[0].check()
+    assert not client().search_registered_models()
+
+
+def test_of_many_who_find_a_dead_holder_one_at_a_time_goes_on(
+    store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_POLL", 0.01)
+    clients = [client() for _ in range(4)]
+    inside: list[int] = []
+
+    def promote(number: int) -> None:
+        with lease.hold(clients[number], "genre-classifier") as held:
+            inside.append(number)
+            time.sleep(0.02)
+            held.check()
+            assert inside == [number]
+            inside.remove(number)
+
+    for _ in range(3):
+        put_lease(DEAD)
+        with ThreadPoolExecutor(len(clients)) as pool:
+            list(pool.map(promote, range(len(clients))))
+    assert not client().search_registered_models()
 
 
 def test_whoever_lost_the_lease_learns_of_it_and_leaves_the_new_holders_alone(empty: Path) -> None:
