@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipeline.training.predict import Predicted, score
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 
 
@@ -69,8 +71,8 @@ def new_labels(settings: Params) -> list[Any]:
     rows = "".join(f"t{n},Other,ann,2024-03-05T14:00:00Z\n" for n in range(60))
     file = Path("new.csv")
     file.write_text(f"track_id,mood,annotator,labelled_at\n{rows}")
-    fault = inbox._received_from(file, settings=settings.intake).intake.fault
-    checks = with_severity(intake._row_checks(settings.intake), settings.intake.severity)
+    fault = inbox._received_from(file, settings=settings.intake, annotator="").intake.fault
+    checks = with_severity(intake._row_checks(settings.intake, NOW), settings.intake.severity)
     batch = [check.expected for check in intake._batch_checks(settings.intake)]
     before = pd.Series([MOODS[0]] * 50 + [MOODS[1]] * 50)
     shift = intake._shift(pd.Series([MOODS[0]] * 35 + [MOODS[1]] * 5), before, settings=settings.intake)
@@ -81,7 +83,7 @@ def too_large(settings: Params) -> str:
     """Return what is said of a file of 2 MB."""
     file = Path("large.csv")
     file.write_bytes(b"x" * 2_000_000)
-    return inbox._received_from(file, settings=settings.intake).intake.fault
+    return inbox._received_from(file, settings=settings.intake, annotator="").intake.fault
 
 
 def features(settings: Params) -> list[Any]:
