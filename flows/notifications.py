@@ -1,6 +1,7 @@
 """Notifications: a run failed, crashed, took too long, stopped at a data check, or rejected new labels.
 
-``python -m flows.notifications --webhook URL`` posts ``{"subject": …, "text": …}`` there;
+``CMG_WEBHOOK=URL python -m flows.notifications`` posts ``{"subject": …, "text": …}`` there. The address is a
+secret, as whoever knows it may post: everybody on the machine can read arguments, so it is none of them.
 ``--block sendgrid-email/ops`` uses a notification block made in the Prefect UI (e-mail, Slack, Teams, …).
 It is a Prefect automation: it can be seen, changed and paused in the UI. Running this again changes it.
 """
@@ -8,23 +9,48 @@ It is a Prefect automation: it can be seen, changed and paused in the UI. Runnin
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, Final
 
+import httpx
 from prefect.automations import AutomationCore, EventTrigger, Posture
+from prefect.blocks.abstract import NotificationError
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
+from pydantic import HttpUrl, TypeAdapter, ValidationError
 
 from flows.label_intake import REJECTED
 from flows.server import wait_for_server
 from pipeline.errors import CmgError, run_main
 
 NAME: Final = "tell when a run fails"
+WEBHOOK: Final = "CMG_WEBHOOK"  # the variable that holds its address
 _BLOCK: Final = "run-failures"
 _EVENTS: Final = ("Failed", "Crashed", "TimedOut", REJECTED)
 _SUBJECT: Final = "{{ flow.name }} {{ flow_run.state.name | lower }}: {{ flow_run.name }}"
 _BODY: Final = "{{ flow_run.state.message }}\n\n{{ flow_run | ui_url }}"
+
+
+def webhook_address() -> str:
+    """Return the address in ``CMG_WEBHOOK``.
+
+    Raises
+    ------
+    CmgError
+        It is no address on the web.
+    """
+    url = os.environ.get(WEBHOOK, "")
+    try:
+        TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:
+        received = f"{len(url)} letters that are not" if url else "none"
+        raise CmgError(
+            f"expected {WEBHOOK} to be http://… or https://… with a host, received {received}. "
+            "Set it, or give --block TYPE/NAME."
+        ) from None
+    return url
 
 
 def webhook(url: str) -> str:
@@ -32,7 +58,8 @@ def webhook(url: str) -> str:
     make: Any = CustomWebhookNotificationBlock  # its optional fields look required to a type checker
     block = make(
         name="run failures",
-        url=url,
+        url="{{address}}",
+        secrets={"address": url},
         method="POST",
         json_data={"subject": "{{subject}}", "text": "{{body}}"},
     )
@@ -53,7 +80,7 @@ def notify_by(slug: str) -> None:
     except ValueError as error:
         raise CmgError(
             f"expected a notification block TYPE/NAME of the Prefect server, received {slug}: {error}. "
-            "Make it in the UI under Blocks, or give --webhook URL."
+            f"Make it in the UI under Blocks, or set {WEBHOOK}."
         ) from None
     action = SendNotification(block_document_id=block._block_document_id, subject=_SUBJECT, body=_BODY)
     with get_client(sync_client=True) as client:
@@ -78,16 +105,43 @@ def _automation(action: SendNotification) -> AutomationCore:
     )
 
 
+def send_test(slug: str) -> None:
+    """Send a message by a block now.
+
+    Raises
+    ------
+    CmgError
+        It did not arrive.
+    """
+    block: Any = Block.load(slug)
+    try:
+        block.notify("Runs that fail will be told here.", "A test of composite-mood-genre's notifications")
+    except (httpx.HTTPError, NotificationError) as error:
+        raise CmgError(
+            f"expected the test message to be taken, received {_without_address(error)}. Correct the address."
+        ) from None
+
+
+def _without_address(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"status {error.response.status_code}"
+    return type(error).__name__
+
+
 def main() -> None:
-    """Set up the notification named on the command line."""
+    """Set up the notification: by the webhook in ``CMG_WEBHOOK``, or by a block."""
     parser = argparse.ArgumentParser(prog="python -m flows.notifications", description=main.__doc__)
-    by = parser.add_mutually_exclusive_group(required=True)
-    by.add_argument("--webhook", metavar="URL", help="post subject and text there as JSON")
-    by.add_argument("--block", metavar="TYPE/NAME", help="a notification block of the Prefect server")
+    parser.add_argument("--block", metavar="TYPE/NAME", help="a notification block of the Prefect server")
+    parser.add_argument("--test", action="store_true", help="send a message now")
     args = parser.parse_args()
+    address = "" if args.block else webhook_address()
     wait_for_server()
-    notify_by(webhook(args.webhook) if args.webhook else args.block)
+    slug = args.block or webhook(address)
+    notify_by(slug)
     print(f"automation {NAME!r} is active")
+    if args.test:
+        send_test(slug)
+        print("a test message was sent")
 
 
 if __name__ == "__main__":

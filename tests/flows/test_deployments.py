@@ -40,11 +40,12 @@ def test_what_prefect_yaml_declares_is_served(monkeypatch: pytest.MonkeyPatch) -
         ["flows.worker"],
         ["flows.retrain"],
         ["flows.label_intake"],
-        ["flows.notifications", "--webhook", "http://127.0.0.1:9/"],
+        ["flows.notifications"],
     ],
 )
 def test_without_an_address_nothing_is_asked(arguments: list[str], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["CMG_WEBHOOK"] = "http://127.0.0.1:9/"
     environment["PREFECT_PROFILES_PATH"] = f"{tmp_path}/none.toml"  # the checkout's own may name one
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

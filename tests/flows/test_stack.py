@@ -103,8 +103,10 @@ def told(stack: Stack) -> Iterator[list[dict[str, str]]]:
     stack.project.run(
         "env",
         f"PREFECT_API_URL={stack.api}",
-        *stack.command("flows.notifications", "--webhook", f"http://127.0.0.1:{server.server_port}/"),
+        f"CMG_WEBHOOK=http://127.0.0.1:{server.server_port}/",
+        *stack.command("flows.notifications", "--test"),
     )
+    assert "A test" in received.pop()["subject"]
     yield received
     server.shutdown()
     server.server_close()

@@ -450,9 +450,7 @@ def test_a_library_of_links_without_content_says_so(tmp_path: Path) -> None:
     (tmp_path / "jazz").mkdir()
     (tmp_path / "jazz" / "1.wav").symlink_to("/not/fetched/1.wav")
     os.mkfifo(tmp_path / "jazz" / "2.wav")
-    with pytest.raises(
-        DataError, match=r"received links whose content .*: 1: jazz/1\.wav; no regular"
-    ):
+    with pytest.raises(DataError, match=r"received links whose content .*: 1: jazz/1\.wav; no regular"):
         library_files.find(tmp_path)
 
 
