@@ -44,6 +44,7 @@ def metrics_table(settings: params.Params, before: Mapping[str, dict[str, Any] |
     before
         By task, the champion to compare with, as `pipeline.stages.promote.version_summary` returns it.
     """
+    # The order of params.yaml, so that two runs' tables can be laid side by side.
     rows = [_row(task, name, before.get(task)) for task in settings.tasks for name in settings.models]
     note = "Accuracy of whole tracks. Scores under different protocols or test tracks are not comparable."
     return f"{_HEADER}{''.join(rows)}\n{note}\n"
@@ -117,6 +118,7 @@ def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
         What came of each stage.
     """
     before = champions(settings)
+    # What served before the decision: by now the candidate may serve itself.
     if outcomes["promote"] == "ran":
         before = {task: outcome_of(task)["before"] for task in settings.tasks}
     create_markdown_artifact(
@@ -125,9 +127,11 @@ def publish(settings: params.Params, outcomes: Mapping[str, Outcome]) -> None:
     stages = [name.partition("@") for name in moved(outcomes)]
     pairs = [pair.partition("-") for kind, _, pair in stages if kind == "evaluate"]  # genre-cnn64
     evaluated = sorted((task, name) for task, _, name in pairs)
+    # Of an evaluation that came from DVC's cache MLflow may have no run.
     runs = {f"{task}, {name}": _run_of(task, name) for task, name in evaluated}
     _publish_links({shown: links.run(*run) for shown, run in runs.items() if run})
     for (task, name), run in zip(evaluated, runs.values(), strict=True):
+        # From MLflow, which keeps it: the workspace's file is another after the next retrain.
         if run:
             create_image_artifact(
                 links.picture(run[1], "plots/confusion.png"),
@@ -160,6 +164,7 @@ def _publish_links(runs: dict[str, str]) -> None:
 
 def _wrapped(text: str) -> str:
     """Break lines that the page would cut off: a finding names its rows at the end."""
+    # A path or an address that is broken at a dash cannot be copied.
     wrap = partial(textwrap.wrap, width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join("\n".join(wrap(line)) for line in text.splitlines())
 

@@ -68,6 +68,7 @@ async def serve(served: list[RunnerDeployment]) -> None:
         for deployment in served:
             await runner.aadd_deployment(deployment)
     print(server.READY, flush=True)
+    # Prefect's runner itself goes on without a server, deaf to cancellations.
     watch = asyncio.create_task(server.watch_server())
     await runner.start()
     watch.cancel()
@@ -78,6 +79,7 @@ def main() -> None:
     server.wait_for_server(server.START_SECONDS)
     ensure_limits()
     lost_runs.ensure_automation()
+    # Before new runs begin: an orphan still holds its deployment's only slot.
     server.close_orphans(deployment.name for deployment in deployments())
     asyncio.run(serve(deployments()))
 

@@ -58,9 +58,11 @@ def label_intake(min_new_tracks: int = 10) -> State[dict[str, Any]]:
     label_machine()
     taken = take()
     publish(taken)
+    # Also where nothing was taken: labels may have been merged by hand since the last retrain.
     fresh = new_tracks()
     retrained = False
     if fresh >= min_new_tracks:
+        # Not after each intake, since people are asked to commit each version.
         version(fresh)
         retrained = start_retrain()
     return _summary(taken, fresh, min_new_tracks, retrained)
@@ -115,6 +117,7 @@ def version(fresh: int) -> str:
 def start_retrain() -> bool:
     """Ask for a retrain and do not wait for it; return whether somebody serves retrains."""
     try:
+        # Not waited for, nor a subflow: the nightly slot would be held for hours.
         run: Any = run_deployment(RETRAIN, timeout=0, as_subflow=False)
     except ObjectNotFound:
         get_run_logger().warning("Nobody serves %s: start it by `make up`, or run `dvc repro`.", RETRAIN)
@@ -156,6 +159,7 @@ def _learned(settings: params.Params) -> set[str]:
     paths = [predictions_path("mood", model) for model in settings.models]
     if not all(path.exists() for path in paths):
         return set()
+    # All models: one that was added since has learned from fewer tracks.
     return set.intersection(*(set(pd.read_csv(path, dtype=str)["track_id"]) for path in paths))
 
 
@@ -221,6 +225,7 @@ def _rejections(intake: Intake) -> str:
     """Return the rows of a file that were not taken, each with its reason."""
     if intake.fault:
         return f"**{inline(intake.file)}** was rejected whole: {inline(intake.fault)}\n\n"
+    # A page of thousands of rows is slow, and nobody reads it; the CSV has them all.
     shown = intake.rejected_rows[:_ROWS_SHOWN]
     if not shown:
         return ""

@@ -18,7 +18,7 @@ def page(path: str) -> str:
 
 def run(experiment_id: str, run_id: str) -> str:
     """Return the page of an MLflow run."""
-    return mlflow(f"/#/experiments/{experiment_id}/runs/{run_id}")
+    return mlflow(f"/#/experiments/{experiment_id}/runs/{run_id}")  # the UI's own routes are behind the #
 
 
 def picture(run_id: str, path: str) -> str:

@@ -63,6 +63,7 @@ def restore_params() -> None:
     if not _OWN.exists():
         return
     now = params.PARAMS_FILE.read_text(encoding="utf-8")
+    # Without the second file the kill came before params.yaml was changed.
     if not _OVERRIDDEN.exists() or _OVERRIDDEN.read_text(encoding="utf-8") == now:
         files.write_text(params.PARAMS_FILE, _OWN.read_text(encoding="utf-8"))
     _OVERRIDDEN.unlink(missing_ok=True)

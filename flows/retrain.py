@@ -87,6 +87,7 @@ def retrain(
     ensure_limits()
     changes = overrides_of(tasks, models, protocol, overrides)
     with waiting_lock(CACHE / LOCK):
+        # We hold the checkout's lock, so that a stage which still runs here has lost its flow.
         processes.end_stages(tracking.RETRAIN)
         with overridden(changes) as chosen:
             outcomes = run_stages(force)
@@ -153,6 +154,7 @@ def _not_worth_a_run(consequence: str) -> Iterator[None]:
 def _call(stage: Stage, stale: bool, force: bool, before: list[State[Any]]) -> State[Outcome]:
     """Run a stage's task; the run's graph shows what it waited for."""
     environment = {tracking.RETRAIN: f"{flow_run.name}"}
+    # The task is named by kind and its run by the stage, as the server's pages group them.
     one = run_stage.with_options(name=stage.kind, task_run_name=stage.name)
     state: Any = one(stage, stale, force, environment, return_state=True, wait_for=before)
     return state

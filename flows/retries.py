@@ -27,6 +27,7 @@ def retry_seconds() -> list[float]:
         seconds = [float(delay) for delay in text.split(",")]
     except ValueError:
         seconds = [-1.0]
+    # float() takes "nan" and "inf" as well.
     if not all(0 <= delay < math.inf for delay in seconds):
         raise CmgError(f"expected CMG_RETRY_SECONDS to be seconds with commas: 30,120; received {text!r}.")
     return seconds

@@ -24,6 +24,7 @@ def kept(deployments: Iterable[str]) -> Iterator[None]:
     """
     with get_client(sync_client=True) as client:
         before = {name: _read(client, name) for name in deployments}
+        # No `finally`: where declaring fails, the schedules are as they were.
         yield
         for name, schedules in before.items():
             _restore(client, name, schedules)
@@ -44,5 +45,6 @@ def _restore(client: SyncPrefectClient, name: str, before: list[DeploymentSchedu
         if schedule.slug not in declared:
             kept_fields = schedule.model_dump(include=set(DeploymentScheduleCreate.model_fields))
             client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(**kept_fields)])
+        # What was active stays so by default; its times are the declaration's.
         elif not schedule.active:
             client.update_deployment_schedule(deployment.id, declared[schedule.slug].id, active=False)

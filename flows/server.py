@@ -33,7 +33,7 @@ READY: Final = "ready: the deployments are declared, and what is due is run"
 MACHINE: Final = "machine"  # the label of a run that says where it runs
 _LOOK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 5
-_SILENCES: Final = 3
+_SILENCES: Final = 3  # in a row
 START_SECONDS: Final = 120  # a first start migrates a new database
 
 
@@ -109,12 +109,13 @@ async def watch_server() -> None:
             await asyncio.sleep(_LOOK_SECONDS)
             silent = 0 if await _fault(client) is None else silent + 1
         address = client.api_url
+    # First the runs: left alone they would go on beside those of the next runner.
     await asyncio.to_thread(processes.end_runs)
     print(
         f"error: expected the Prefect server at {masked(str(address))} to answer, received silence.",
         flush=True,
     )
-    os._exit(EXIT_TRY_LATER)
+    os._exit(EXIT_TRY_LATER)  # an orderly exit would wait for the server
 
 
 async def _fault(client: PrefectClient) -> Exception | str | None:
@@ -141,6 +142,7 @@ def close_orphans(deployments: Iterable[str]) -> None:
     deployments
         Names of the deployments to look at.
     """
+    # Pending, too: a run may die before its flow begins, and holds its slot as well.
     busy = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     in_flight = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=busy)))
     names = DeploymentFilter(name=DeploymentFilterName(any_=list(deployments)))

@@ -82,6 +82,7 @@ def credentials(values: Mapping[str, str]) -> dict[str, str]:
 def addresses(values: Mapping[str, str]) -> str:
     """Return one line for each page of servers that have ``values`` as their environment."""
     pages = {"Report": "report", "Data Docs": "data_docs", "Audit": "label_audit", "Next": "label_next"}
+    # Where no command has made a page yet its address would show an error.
     made = {name: folder for name, folder in pages.items() if name in _ALWAYS or Path(folder).exists()}
     return "\n".join(
         [
@@ -132,6 +133,7 @@ def require_free_ports() -> None:
     """Raise `CmgError` if another program listens on one of the ports."""
     for name, port in ports().items():
         with socket.socket() as probe:
+            # A port of a server that has just ended is free, as the next server itself finds.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
@@ -169,6 +171,7 @@ def up(*, detach: bool) -> None:
     if supervisor():
         raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
     require_known_runner()
+    # What may be wrong is said here, where somebody reads it, and not in the logs of four programs.
     retry_seconds()
     require_databases()
     require_free_ports()

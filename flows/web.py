@@ -28,6 +28,7 @@ def prefect() -> ASGIApp:
 
 def mlflow() -> ASGIApp:
     """Return MLflow's server and UI; its own, wider checks of host and origin are given the same names."""
+    # MLflow compares a host with its port, which a proxy may or may not send.
     if names := allowed_hosts():
         anywhere = [*names, *(f"{name}:*" for name in names)]
         os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(["localhost:*", "127.0.0.1:*", *anywhere])

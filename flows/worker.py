@@ -60,6 +60,7 @@ def deploy() -> None:
 
 async def work() -> None:
     """Run what the pool hands out, one run at a time, until terminated or left alone by the server."""
+    # One run at a time: within a checkout the others would only wait for its lock.
     worker = ProcessWorker(name=platform.node(), work_pool_name=POOL, limit=1)
     working = asyncio.create_task(worker.start())
     print(server.READY, flush=True)

@@ -14,6 +14,7 @@ def spelling_findings(annotations: pd.DataFrame) -> list[Finding]:
 
     Of two answers of such a person for one track the first counts.
     """
+    # Once a name, since folding Unicode costs more than the rest.
     names = pd.Series(annotations["annotator"].unique(), dtype="str")
     shown = first_spellings(names)
     others = names[names != shown].groupby(shown[names != shown]).agg(list)

@@ -74,6 +74,7 @@ class ResultsRenderer:
 
     def render(self, results: ExpectationSuiteValidationResult) -> RenderedDocumentContent:
         """Return the page."""
+        # Whoever called the checkpoint reads the values as they are.
         shown = copy.deepcopy(results)
         for result in shown.results:
             result.result, result.exception_info = _escaped(result.result), _escaped(result.exception_info)
@@ -108,6 +109,7 @@ def _escaped(value: Any) -> Any:
 
 def _index_row(link: Mapping[str, Any]) -> list[Any]:
     """Return the index page's row of one validation."""
+    # In words: a colour alone says nothing on paper, or to everybody.
     passed = link["validation_success"]
     return [
         _anchor(link["expectation_suite_name"], link["filepath"]),

@@ -10,7 +10,7 @@ from pipeline.untrusted import visible
 
 Severity = Literal["critical", "warning"]
 
-_ROWS_IN_MESSAGE = 5
+_ROWS_IN_MESSAGE = 5  # the report and the Data Docs list the others
 _VALUE_IN_MESSAGE = 200  # characters
 
 

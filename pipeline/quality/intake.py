@@ -74,7 +74,6 @@ _FILE_CHECK: Final = Check(
     expected="a file that can be read row by row",
     advice="Correct what the fault says, and drop the file again.",
     expectation="ExpectColumnValuesToBeNull",
-    arguments={"column": "fault"},
     severity="critical",
 )
 
@@ -185,6 +184,7 @@ def check_batch(
     reasons = _reasons(found)
     accepted = table.loc[~table.index.isin(list(reasons))]
     subjects = _subjects(accepted, labels, dropped=dropped, settings=settings)
+    # A blank mood, where the parameters allow it, is no other spelling of one.
     is_other_mood = accepted["mood"].notna() & (accepted["mood"] != accepted["mood_class"])
     whole = _run(subjects, _batch_checks(settings), 2, settings, docs, page)
     return Verdict(
@@ -210,6 +210,7 @@ def keep_pages(docs: Path, page: str) -> tuple[str, ...]:
     for name in _suites(page):
         if (docs / "validations" / name).is_dir():
             shutil.copytree(docs / "validations" / name, docs / KEPT_PAGES / name, dirs_exist_ok=True)
+    # Great Expectations puts folders named after the run and its time between suite and page.
     found = (sorted(docs.glob(f"{KEPT_PAGES}/{name}/**/*.html")) for name in _suites(page))
     return tuple(path.relative_to(docs).as_posix() for several in found for path in several)
 
@@ -262,6 +263,7 @@ def _row_checks(settings: IntakeParams, now: datetime) -> list[Check]:
         )
         for column in _TEXT
     ]
+    # The reader has found the columns already; what is left is that they are filled in.
     filled = label_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
     content = [check for check in label_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
@@ -353,6 +355,7 @@ def _reasons(findings: Sequence[Finding]) -> dict[str, str]:
     reasons: dict[str, list[str]] = {}
     for finding in findings:
         for row, value in finding.rows if finding.severity == "critical" else ():
+            # One line for each finding, joined by semicolons: a cell of the CSV of rejected rows.
             said = (
                 f"{finding.column}: {finding.check} expected {finding.expected}, received {_short(value)}. "
             )
@@ -370,6 +373,7 @@ def _with_earlier(valid: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Add the annotator's first answer for the track, and the row in which this answer was given first."""
     here = _answers(valid, valid["row"])
     there = _answers(labels, "line " + labels[LINE].astype(str) + " of mood_labels.csv")
+    # The labels first: what is merged already stands.
     first = pd.concat([there, here]).drop_duplicates(_KEY).set_index(_KEY)
     earlier = first.reindex(pd.MultiIndex.from_frame(here[_KEY])).set_axis(valid.index)
     answer = earlier["mood_class"].astype("str") + " in " + earlier["where"].astype("str")
@@ -419,6 +423,7 @@ def _variety(accepted: pd.DataFrame, before: pd.DataFrame, *, least: int) -> pd.
     """
     both = pd.concat([before, accepted], ignore_index=True)[["annotator", "mood_class"]]
     both["annotator"] = identity.first_spellings(both["annotator"])
+    # The batch's annotators only, with all that they have ever said.
     both = both[both["annotator"].isin(both["annotator"].tail(len(accepted)))]
     people = both.groupby("annotator")["mood_class"].agg(["size", "nunique", "first"])
     return pd.DataFrame(
@@ -442,6 +447,7 @@ def _shift(new: pd.Series, before: pd.Series, *, settings: IntakeParams) -> tupl
         return None, ""
     shares = counts / counts.sum()
     moved = shares["new"] - shares["before"]
+    # Total variation: half of what moved, since it leaves one mood and enters another.
     distance, mood = 0.5 * float(np.abs(moved).sum()), str(moved.abs().idxmax())
     return distance, (
         f"{distance:.2f} (chi-square p {p_value:.1g}; {mood} {shares.loc[mood, 'before']:.0%} before, "
@@ -456,6 +462,7 @@ def forget_old_pages(docs: Path) -> None:
     store = docs.resolve() / ".store"
     if not store.is_dir():
         return
+    # Another intake, or the stage `labels`, may be writing its pages.
     with FileLock(store / "lock"):
         names = {path.stem for path in (store / "expectations").glob(f"{SUITE}-*.json")}
         for name in sorted(names)[:-KEPT_INTAKES]:
@@ -472,5 +479,6 @@ def _forget(docs: Path, store: Path, *, page: str) -> None:
 
 def page_name(file: str, now: datetime) -> str:
     """Return what a batch's pages are called: ``20261105T101500123-batch_3`` (no dots, in order of time)."""
+    # A file system takes 255 bytes.
     stem = "".join(letter if letter.isalnum() else "_" for letter in Path(file).stem)[:40]
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{stem}"

@@ -113,6 +113,7 @@ def check_labels(
         The failed checks; rows are named ``line 17``, or by mood for ``labels_per_class``.
     """
     table = derived(labels, known_tracks=known_tracks)
+    # Of a column that is missing the schema check says so, once.
     present = [check for check in CONTENT_CHECKS if check.column in labels]
     checks = with_severity((*schema_checks(labels), *present), settings.severity)
     found = run(table, checks, name="labels", row="row", docs=docs)
@@ -129,7 +130,6 @@ def schema_checks(labels: pd.DataFrame) -> list[Check]:
             expected=f"{column} filled in" if column in labels else f"a column {column}",
             advice="Fill it in, or delete the line." if column in labels else "Add the column.",
             expectation="ExpectColumnValuesToNotBeNull" if column in labels else "ExpectColumnToExist",
-            arguments={"column": column},
             severity="critical",
         )
         for column in LABEL_COLUMNS
@@ -155,9 +155,11 @@ def derived(
     hints: Mapping[str, Mapping[str, str]] = NO_HINTS,
 ) -> pd.DataFrame:
     """Return the annotations as the suite reads them: blanks are null, look-ups are done once a value."""
+    # By the line of the file, which is where a person corrects it.
     rows = ("line " + labels[LINE].astype(str)).tolist()
     table = labels.mask(labels == "").assign(row=rows).set_axis(rows)
     if "track_id" in table:
+        # A look-up beside the id: as a set of values, 100,000 ids would stand on the page.
         table["library_id"] = table["track_id"].where(table["track_id"].isin(list(known_tracks)), "")
     if "mood" in table:
         table["mood_class"] = table["mood"].map(
@@ -190,6 +192,7 @@ def _tracks_per_mood(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``mood`` and ``tracks``, the number of known tracks with it, for every mood of the taxonomy."""
     counts = pd.Series(0, index=MOODS)
     if {"mood_class", "library_id"} <= set(table):
+        # A label of an unknown track teaches nothing.
         known = table[table["library_id"] != ""]
         counts = known.groupby("mood_class")["library_id"].nunique().reindex(MOODS, fill_value=0)
     return pd.DataFrame({"mood": MOODS, "tracks": counts.to_numpy()}, index=list(MOODS))

@@ -50,6 +50,7 @@ def measure(stream: Stream, *, max_seconds: float = math.inf) -> Measures:
     """
     length, peak, squares, clipped, nonfinite = 0, 0.0, 0.0, 0, 0
     for block in stream.blocks:
+        # A float file may hold NaN, or numbers whose squares overflow.
         finite = is_possible(block)
         samples = np.where(finite, block, 0.0)
         levels = np.abs(samples)

@@ -42,7 +42,7 @@ class Check:
     expectation
         Class name in ``great_expectations.expectations``; a name, so that nothing imports it early.
     arguments
-        Keyword arguments of that class.
+        Keyword arguments of that class; nothing means ``column`` alone.
     severity
         What a failure means unless the parameters say otherwise.
     excludes
@@ -108,6 +108,7 @@ def _site(docs: Path | None, *, name: str) -> Iterator[Path | None]:
     store = docs.resolve() / _STORE
     store.mkdir(parents=True, exist_ok=True)
     with FileLock(store / "lock"):
+        # Great Expectations would list every earlier run beside this one.
         shutil.rmtree(store / "results" / name, ignore_errors=True)
         (store / "expectations" / f"{name}.json").unlink(missing_ok=True)
         yield store
@@ -130,6 +131,7 @@ def _validate(
         data=asset.add_batch_definition_whole_dataframe("whole"),
         suite=context.suites.add(_suite(checks, name=name)),
     )
+    # A checkpoint, although there is one definition: no other object runs the action that writes the pages.
     checkpoint = gx.Checkpoint(
         name=name,
         validation_definitions=[context.validation_definitions.add(definition)],
@@ -152,7 +154,7 @@ def _suite(checks: Sequence[Check], *, name: str) -> ExpectationSuite:
         name=name,
         expectations=[
             getattr(gx.expectations, check.expectation)(
-                **check.arguments,
+                **(check.arguments or {"column": check.column}),
                 severity=check.severity,
                 description=f"{check.name} [{check.severity}]: {check.expected}",
                 notes=[check.advice],
@@ -192,7 +194,7 @@ def _context(docs: Path | None, *, store: Path | None) -> EphemeralDataContext:
             checkpoint_store_name="checkpoints",
             data_docs_sites={"data_docs": _site_builder(docs)} if docs else {},
             progress_bars=ProgressBarsConfig(globally=False),
-            analytics_enabled=False,
+            analytics_enabled=False,  # else it calls home
         ),
     )
 
@@ -263,10 +265,12 @@ def _rows(
     table: pd.DataFrame, check: Check, result: Mapping[str, Any], *, row: str
 ) -> tuple[tuple[str, str], ...]:
     """Return ``(row, value)`` of the offending rows, or the observed value of a check of a whole column."""
+    # An expectation about a whole column has no rows.
     if "observed_value" in result:
         return ((check.column, _text(result["observed_value"])),)
     if not result.get("unexpected_index_list"):
         return ()
+    # By the index, which is unique; a track's id may be the very thing that is not.
     bad = table.loc[result["unexpected_index_list"]]
     values = (map(_text, bad[column]) for column in check.shown or (check.column,))
     return tuple(zip(bad[row].astype(str), map(", ".join, zip(*values, strict=True)), strict=True))

@@ -36,6 +36,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> tuple[Figure, Any]
 
     mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]  # its stub lists every key
     figure = Figure(figsize=(width, height), layout="constrained")
+    # Without pyplot, which would keep every figure and look for a screen.
     FigureCanvasAgg(figure)
     return figure, figure.subplots(**kwargs)
 
@@ -58,7 +59,7 @@ def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) ->
     """
     # Not scikit-learn's ConfusionMatrixDisplay: it colours a cell by the number that it writes there, and a
     # class of many tracks would outshine the others.
-    side = 2.6 + 0.52 * len(classes)
+    side = 2.6 + 0.52 * len(classes)  # inches: the margins, and a cell for each class
     figure, axes = new_figure(side + 0.6, side)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -105,7 +106,7 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title
     axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)
     for bin_number in np.unique(number):
         inside = number == bin_number
-        area = 20 + 400 * inside.mean()
+        area = 20 + 400 * inside.mean()  # points squared; a single track is still seen
         axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=_COLOURS["valid"])
     axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1), ylim=(-0.03, 1.03))
     save(figure, path)

@@ -27,6 +27,7 @@ def folder_of(dataset: str, protocol: str) -> Path:
     DataError
         The dataset's name is no folder name.
     """
+    # It comes from a file of the data, and must not lead out of the folder.
     if dataset in ("", "..") or Path(dataset).name != dataset:
         raise DataError(
             f"{DATASET}: expected a name that can name a folder, received {dataset!r}. Rename it."
@@ -57,6 +58,7 @@ def _read(path: Path, expected: dict[str, str], advice: str) -> dict[str, Any]:
         raise DataError(
             f"{path}: expected the metrics of a model, received {type(error).__name__}: {error}. {advice}"
         ) from None
+    # A kept file may have been moved, or renamed with a typing error.
     wrong = [f"{key} {expected[key]!r}, received {received[key]!r}" for key in expected]
     wrong = [line for key, line in zip(expected, wrong, strict=True) if received[key] != expected[key]]
     if wrong:
@@ -93,6 +95,7 @@ def recorded(settings: params.Params, dataset: str) -> list[dict[str, Any]]:
         for task in settings.tasks
         for protocol in get_args(params.Protocol)
         for model in settings.models
+        # The present protocol's are in artifacts/, and may be newer than what was kept.
         if protocol != settings.split.protocol and record_path(dataset, protocol, task, model).exists()
     ]
     advice = "Restore it from git, or delete it and record it again."

@@ -74,14 +74,14 @@ def _results(axes: Axes, task: str, points: list[Point], chance: float) -> None:
     axes.text(chance, 0, " guessing", color="#d1242f", transform=axes.get_xaxis_transform(), va="bottom")
     for row, point in enumerate(points):
         ink = _INK[point.kind]
-        low, high = point.interval or (point.accuracy, point.accuracy)
+        low, high = point.interval or (point.accuracy, point.accuracy)  # a dot without a line
         axes.plot([low, high], [row, row], color=ink, lw=2, solid_capstyle="round")
         inside = "white" if point.kind == "leaky" else ink
         shape = "o" if point.interval else "D"
         axes.plot(point.accuracy, row, shape, ms=7, color=ink, markerfacecolor=inside)
         axes.annotate(f"{point.accuracy:.3f}", (high, row), (8, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(points)), [point.label for point in points])
-    axes.set(ylim=(len(points) + 0.2, -0.6), title=task)
+    axes.set(ylim=(len(points) + 0.2, -0.6), title=task)  # the first on top
     axes.grid(axis="x", color="#eaeef2")
     axes.set_axisbelow(True)
 
@@ -100,7 +100,9 @@ def label_history(rejected: list[float], alpha: list[float]) -> bytes:
     numbers = range(1, len(rejected) + 1)
     above.bar(numbers, [100 * share for share in rejected], color="#bf8700", width=0.6)
     above.set(ylabel="rows rejected, %", ylim=(0, None))
+    # Alpha of one annotator is NaN: a gap in the line.
     below.plot(numbers, alpha, "o-", color="#1f6feb")
+    # At most twenty ticks, however many intakes there were.
     below.set(ylabel="agreement (alpha)", xlabel="intake", xticks=list(numbers)[:: 1 + len(numbers) // 20])
     for axes in (above, below):
         axes.grid(axis="y", color="#eaeef2")
@@ -143,7 +145,7 @@ def spectrogram(clip: np.ndarray, hop_length: int) -> bytes:
         cmap="magma",
         vmin=-_DYNAMIC_RANGE,
         vmax=0,
-        extent=(0, frames * hop_length / SAMPLE_RATE, -0.5, n_mels - 0.5),
+        extent=(0, frames * hop_length / SAMPLE_RATE, -0.5, n_mels - 0.5),  # a band's number is its centre
     )
     axes.set_yticks(mel_bands(_FREQUENCIES, n_mels), [f"{hertz / 1000:g}" for hertz in _FREQUENCIES])
     axes.set(xlabel="s", ylabel="kHz")
@@ -155,6 +157,7 @@ def mel_bands(frequencies: tuple[int, ...], n_mels: int) -> np.ndarray:
     """Return where frequencies in Hz lie on an axis of mel-band numbers 0 to ``n_mels`` - 1."""
     import librosa
 
+    # The outer two are edges of the first and the last band, and no centres.
     centres = librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=SAMPLE_RATE / 2)[1:-1]
     return np.interp(frequencies, centres, np.arange(n_mels))
 

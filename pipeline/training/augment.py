@@ -45,7 +45,7 @@ def _mask(batch: np.ndarray, *, axis: int, longest: int, count: int, rng: np.ran
     for decibels in batch:
         fill = decibels.mean()
         for _ in range(count):
-            width = int(rng.integers(0, min(longest, size) + 1))
+            width = int(rng.integers(0, min(longest, size) + 1))  # 0: no stripe this time
             start = int(rng.integers(0, size - width + 1))
             decibels[(slice(None),) * (axis - 1) + (slice(start, start + width),)] = fill
 
@@ -68,6 +68,7 @@ def specaugment(batch: np.ndarray, settings: SpecAugmentParams, rng: np.random.G
         float32 (n, n_mels, frames) in dB. After Park et al. 2019 (SpecAugment).
     """
     shifts = rng.integers(-settings.shift_frames, settings.shift_frames + 1, len(batch))
+    # What leaves at the end comes in at the start: no frame of silence is invented.
     out = np.stack([np.roll(decibels, shift, axis=-1) for decibels, shift in zip(batch, shifts, strict=True)])
     out += rng.uniform(-settings.gain_db, settings.gain_db, (len(out), 1, 1)).astype(np.float32)
     _mask(out, axis=2, longest=settings.time_mask_frames, count=settings.time_masks, rng=rng)

@@ -49,11 +49,13 @@ class Rows:
 
     def balanced(self) -> Rows:
         """Return the rows with weights under which every class that occurs counts the same."""
-        counts = self.targets.sum(axis=0)
+        counts = self.targets.sum(axis=0)  # (n_classes,), fractions where targets are soft
         present = counts > 0
         weight = np.zeros(len(counts), np.float32)
+        # As scikit-learn's "balanced", but over the classes that occur.
         weight[present] = len(self) / (present.sum() * counts[present])
         rows = self.targets @ np.minimum(weight, _MAX_CLASS_WEIGHT)
+        # 1 on average, so that the learning rate keeps its meaning.
         return replace(self, weights=(rows / rows.mean()).astype(np.float32))
 
 
@@ -93,9 +95,10 @@ def read_row(track_id: str, number: int, copy: int) -> np.ndarray:
 
 def expand(split: pd.DataFrame, *, copies: bool) -> pd.DataFrame:
     """Return a split's rows as track_id, slice, copy: a track without slices named gives all of its own."""
+    # The protocol `shuffled` splits slices and copies; the others, whole tracks.
     if split["slice"].notna().all():
         return split[["track_id", "slice", "copy"]].astype({"slice": int, "copy": int})
-    versions = range(1 + (len(augment.COPIES) if copies else 0))
+    versions = range(1 + (len(augment.COPIES) if copies else 0))  # 0 is the slice itself
     rows = [
         (track_id, number, copy)
         for track_id in split["track_id"]
@@ -146,21 +149,22 @@ class Batches(keras.utils.PyDataset):
         self.rows = rows
         self.normaliser = normaliser
         self.batch_size = batch_size
-        files = set(zip(rows.track_id, rows.copy > 0, strict=True))
+        files = set(zip(rows.track_id, rows.copy > 0, strict=True))  # a file has all of a track's rows
         self.layouts = {(track_id, copied): Layout.of(track_id, copied) for track_id, copied in files}
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.rows) // self.batch_size)  # rounded up: the last batch may be smaller
 
     def decibels(self, rows: Rows) -> np.ndarray:
         """Return the rows' features, float32 (n, n_mels, frames) in dB."""
         where = zip(rows.track_id, rows.slice, rows.copy, strict=True)
         read = [self.layouts[track_id, copy > 0].row(number, copy) for track_id, number, copy in where]
-        return np.stack(read).astype(np.float32)
+        return np.stack(read).astype(np.float32)  # float16 on disk halves what is read
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self.rows.take(np.arange(len(self.rows))[self._span(index)])
-        return self.normaliser(self.decibels(rows))[..., None], rows.targets, rows.weights
+        inputs = self.normaliser(self.decibels(rows))[..., None]  # (batch, n_mels, frames, 1)
+        return inputs, rows.targets, rows.weights
 
     def _span(self, index: int) -> slice:
         return slice(index * self.batch_size, (index + 1) * self.batch_size)
@@ -192,9 +196,11 @@ class TrainBatches(Batches):
 
     def _draw(self) -> np.ndarray:
         """Return this epoch's row numbers, shuffled: all, or so many of each track."""
+        # 0 draws the order; batch `index` augments with 1 + index.
         order = np.random.default_rng((self.seed, self.epoch, 0)).permutation(len(self.rows))
         if self.settings.slices_per_track is None:
             return order
+        # Which of its track's rows a row is, in the order drawn: others come up next epoch.
         nth = pd.Series(self.rows.track_id[order]).groupby(self.rows.track_id[order]).cumcount()
         return order[nth.to_numpy() < self.settings.slices_per_track]
 
@@ -204,6 +210,7 @@ class TrainBatches(Batches):
         if self.settings.augment != "specaugment":
             return self.normaliser(decibels)[..., None], targets, rows.weights
         rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
+        # SpecAugment is in dB, before normalisation; mixup blends what the network sees.
         inputs = self.normaliser(augment.specaugment(decibels, self.settings.specaugment, rng))
         inputs, targets = augment.mixup(inputs, targets, self.settings.specaugment.mixup_alpha, rng)
         return inputs[..., None], targets, rows.weights

@@ -26,7 +26,7 @@ from pipeline.training.folds import stratified_folds, track_groups
 from pipeline.training.predict import Predicted, predict, prediction_table, score
 
 MINIMUM_FOLDS: Final = 3  # one to test, one to choose the epoch, one at least to train on
-FOLDER: Final = Path("mlruns/crossvalidation")
+FOLDER: Final = Path("mlruns/crossvalidation")  # beside the tracking store: it is no output of DVC
 _DIGITS: Final = 6
 
 
@@ -63,11 +63,15 @@ def split_folds(
             f"--folds: expected at least {MINIMUM_FOLDS} (one to test, one to choose the epoch, one to train "
             f"on), received {n_folds}. Take {MINIMUM_FOLDS} or more; 5 is usual."
         )
+    # Groups of all usable tracks: one without a label may connect two artists.
     group = pd.Series(
         track_groups(tracks, by_artist=protocol == "artist").to_numpy(), index=tracks["track_id"]
     )
     rows = table[["track_id", "label"]].assign(
-        group=group[table["track_id"]].to_numpy(), protocol=protocol, slice=pd.NA, copy=pd.NA
+        group=group[table["track_id"]].to_numpy(),
+        protocol=protocol,
+        slice=pd.NA,  # whole tracks
+        copy=pd.NA,
     )
     _check_enough(rows, n_folds)
     fold = stratified_folds(rows["label"], rows["group"], n_folds, seed)
@@ -80,6 +84,7 @@ def split_folds(
 def _check_enough(rows: pd.DataFrame, n_folds: int) -> None:
     """Refuse more folds than there are groups, or than the largest class has tracks."""
     n_groups, n_largest = rows["group"].nunique(), rows["label"].value_counts().max()
+    # A fold has a group at least, and scikit-learn wants a class with as many tracks as folds.
     most = min(n_groups, n_largest)
     if n_folds <= most:
         return
@@ -102,7 +107,7 @@ def run_fold(
     rows = {
         "train": select(assigned, table, "train", soft=soft, copies=copies),
         "valid": select(assigned, table, "valid", soft=soft),
-        "test": select(assigned, table, "test"),
+        "test": select(assigned, table, "test"),  # scored by the majority's label, whatever was learned
     }
     fitted = fit(
         name, rows["train"], rows["valid"], settings.train, seed=settings.seed, log=True, verbose=verbose
@@ -146,6 +151,7 @@ def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -
             parts[f"fold {number}"] = predicted
             scores.append(score)
         outcome = summarise(scores)
+        # On the parent, so that a list of runs shows it without its children.
         mlflow.log_metrics({f"{key}.{stat}": v for key, both in outcome.items() for stat, v in both.items()})
         _write(task, name, parts, classes_of(table), outcome)
         mlflow.log_artifacts(str(FOLDER / f"{task}-{name}"))

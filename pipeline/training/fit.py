@@ -50,6 +50,7 @@ class Fitted:
 def fit_normaliser(rows: Rows, kind: Kind) -> Normaliser:
     """Fit on the rows' own slices, each once; their augmented copies do not count."""
     whole = pd.DataFrame({"track_id": rows.track_id, "slice": rows.slice}).drop_duplicates()
+    # One track in memory at a time, in the order of ids: sums depend on it in the last bit.
     clips = (
         load_features(track_id)[np.sort(part.to_numpy())]
         for track_id, part in whole.groupby("track_id", sort=True)["slice"]
@@ -62,7 +63,7 @@ def _callbacks(schedule: params.ModelParams, *, log: bool) -> list[Any]:
 
     chosen = [
         callbacks.EarlyStopping("val_loss", patience=schedule.patience, restore_best_weights=True),
-        callbacks.TerminateOnNaN(),
+        callbacks.TerminateOnNaN(),  # it does not come back, and epochs are long
     ]
     if log:
         import mlflow
@@ -133,6 +134,7 @@ def fit(
     ).history
     curves = pd.DataFrame(history).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
     curves["epoch"] = range(1, len(curves) + 1)
+    # A later NaN costs nothing: the best epoch's weights are restored.
     if not curves["val_loss"].map(math.isfinite).any():
         raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
     return Fitted(model, normaliser, curves)

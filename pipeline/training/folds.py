@@ -36,7 +36,9 @@ def track_groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     links = [(i, position[track_id]) for i, track_id in enumerate(original) if track_id in position]
     keys = [tracks["sha256"], original] + ([_artist_keys(tracks)] if by_artist else [])
     for key in keys:
+        # A link to the first track of the same key, instead of one between any two.
         first = pd.Series(range(n)).groupby(key.to_numpy()).transform("first").to_numpy()
+        # A blank artist is unknown, and shared with nobody.
         links += [(i, first[i]) for i in range(n) if key.iloc[i]]
     rows, columns = zip(*links, strict=True)
     component = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n)))[1]
@@ -62,6 +64,7 @@ def group_names(tracks: pd.DataFrame, group: pd.Series, *, by_artist: bool) -> p
         From `track_groups`.
     """
     artist = _artist_keys(tracks) if by_artist else pd.Series("", index=tracks.index)
+    # A name that stays: an artist's before a content's, an original's before a copy's.
     kind = np.select([artist != "", tracks["duplicate_of"] == ""], [0, 1], 2)
     name = ("artist " + artist).where(artist != "", "content " + tracks["sha256"])
     best = pd.DataFrame({"group": group, "kind": kind, "name": name}).sort_values(["kind", "name"])

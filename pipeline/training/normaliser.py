@@ -32,6 +32,7 @@ def fit(kind: Kind, clips: Iterable[np.ndarray]) -> Normaliser:
         total = total + values.sum(axis=(0, 2))
         squares = squares + np.square(values).sum(axis=(0, 2))
     mean = total / count
+    # In float64, where the mean of squares loses nothing that matters in dB.
     variance = squares / count - np.square(mean)
     std = np.sqrt(np.where(variance > _EPSILON, variance, 1.0))  # 1 dB: later changes stay in proportion
     return Normaliser("standard", tuple(mean.tolist()), tuple(std.tolist()))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pipeline.training.batches import Rows
 
 
-_BATCH: Final = 32
+_BATCH: Final = 32  # rows at a time, which bounds the memory
 
-_DIGITS: Final = 6
+_DIGITS: Final = 6  # of the seven that a float32 has
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
     from pipeline.training.batches import Batches
 
     batches = Batches(rows, normaliser, batch_size=_BATCH, workers=2)
+    # In float64, so that means over slices do not round.
     probabilities = np.asarray(model.predict(batches, verbose=0), np.float64)
     tracks, mean = scores.mean_by(rows.track_id, probabilities)
     return Predicted(
@@ -77,6 +78,7 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
 def score(predicted: Predicted, settings: params.EvaluateParams, *, seed: int) -> dict[str, Any]:
     """Return one part's entry of the metrics."""
     bins = settings.calibration_bins
+    # Tracks are drawn, not slices: those of a track are right or wrong together.
     interval = scores.bootstrap_accuracy(
         predicted.truth, predicted.probabilities, n_resamples=settings.bootstrap, seed=seed
     )

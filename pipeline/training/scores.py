@@ -26,6 +26,7 @@ def macro_f1(truth: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean F1 over the classes that occur in ``truth``; NaN if a probability is NaN."""
     from sklearn.metrics import f1_score
 
+    # argmax takes NaN for the largest, and would make a number of it.
     if np.isnan(probabilities).any():
         return float("nan")
     return float(

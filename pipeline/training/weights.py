@@ -24,6 +24,7 @@ def save_weights(model: keras.Model, path: Path) -> None:
 def load_model(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
     """Return a trained model of the workspace and its card."""
     card, weights = read_json(card_path(task, name)), weights_path(task, name)
+    # Weights of another run would load as well, and answer nonsense under these classes.
     if not weights.exists() or sha256(weights) != card["weights_sha256"]:
         raise DataError(
             f"{weights}: expected the weights that {card_path(task, name)} describes, received "
