@@ -52,6 +52,7 @@ def metrics_table(settings: params.Params, before: Mapping[str, dict[str, Any] |
 
 def _row(task: str, name: str, before: dict[str, Any] | None) -> str:
     metrics = read_json(metrics_path(task, name))
+    # Whole tracks, which is what `promote` compares.
     track = metrics["test"]["track"]
     low, high = track["accuracy_ci"]
     protocol = metrics["protocol"] + (" (leaky)" if metrics["leaky"] else "")

@@ -93,6 +93,7 @@ def failure(stage: str, code: int, lines: Sequence[str]) -> StageError:
 
 def _explanation(lines: Sequence[str]) -> str:
     """Return what follows ``error:`` (findings are listed below it), else the last lines."""
+    # DVC's own last word only names the command.
     spoken = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
     start = next((n for n, line in enumerate(spoken) if line.startswith("error: ")), None)
     if start is None:

@@ -138,6 +138,7 @@ def new_tracks() -> int:
         if "mood" not in settings.tasks or not labelled.exists() or not TRACKS.exists():
             return 0
         labels = read_annotations(labelled)
+        # The stage `labels` leaves the others out.
         known = labels["mood"].map(canonical_mood).notna()
         fresh = set(labels.loc[known, "track_id"]) & _teachable(settings) - _learned(settings)
         return len(fresh)

@@ -182,6 +182,7 @@ def up(*, detach: bool) -> None:
     print(f"user {values[password.SERVERS].partition(':')[0]}; make password prints the password", flush=True)
     print(f"logs in {LOGS}/; " + ("make down stops all" if detach else "Ctrl-C stops all"), flush=True)
     command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(CONFIGURATION)]
+    # This process becomes the supervisor, so that Ctrl-C reaches it.
     if not detach:
         os.execve(sys.executable, [*command, "--nodaemon", "--silent"], values)
     subprocess.run(command, env=values, check=True)
@@ -211,6 +212,7 @@ def wait_for_answers(values: Mapping[str, str]) -> None:
 def _answers(url: str) -> bool:
     """Return whether a server is there, if only to ask for the password."""
     try:
+        # Not redirected: the pages' root leads to a report that may not be there yet.
         return requests.get(url, timeout=2, allow_redirects=False).status_code < 500
     except requests.RequestException:
         return False
@@ -223,6 +225,7 @@ def mlflow() -> None:
     _make_store()
     port = values["MLFLOW_PORT"]
     print(f"MLflow    http://127.0.0.1:{port}; make password prints user and password", flush=True)
+    # One worker: what the pages show comes from one SQLite file.
     server = ("server", "--app-name", APP, "--host", "127.0.0.1", "--port", port, "--workers", "1")
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", *server], values)
 

@@ -121,6 +121,7 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
     """
     bin_folder = str(Path(sys.executable).parent)  # stages are called as `python -m ...`
     path = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    # With the run's id a stage would pass for its flow (`processes.is_alive`).
     inherited = {name: value for name, value in os.environ.items() if name != processes.FLOW_RUN}
     process = subprocess.Popen(
         command,
@@ -129,7 +130,7 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
         text=True,
         encoding="utf-8",
         errors="replace",
-        env=inherited | {"PATH": path, "PYTHONUNBUFFERED": "1"} | environment,
+        env=inherited | {"PATH": path, "PYTHONUNBUFFERED": "1"} | environment,  # lines as they come
     )
     try:
         yield process

@@ -47,6 +47,7 @@ def deploy() -> None:
     UnavailableError
         Prefect could not.
     """
+    # By Prefect's command, which fills in pull steps and work pool as prefect.yaml has them.
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     # Prefect would write this machine's folder into the deployment; left open, each worker fills in its own.
     open_place = {name: value for name, value in os.environ.items() if name != PROJECT}

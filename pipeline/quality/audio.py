@@ -224,7 +224,7 @@ def _measured(tracks: pd.DataFrame) -> pd.DataFrame:
     view = tracks.assign(
         error=tracks["error"].mask(decoded),
         **{name: tracks[name].mask(tracks[name] == "") for name in _NULL_IF_BLANK},
-        rms_dbfs=20.0 * np.log10(tracks["rms"].clip(lower=_SMALLEST_RMS)),
+        rms_dbfs=20.0 * np.log10(tracks["rms"].clip(lower=_SMALLEST_RMS)),  # 20: of an amplitude
         id_genre=prefix.where(prefix.isin(tracks["genre"]), tracks["genre"]),
     )
     # A file that does not decode fails one check, not all.

@@ -193,7 +193,7 @@ def _context(docs: Path | None, *, store: Path | None) -> EphemeralDataContext:
             validation_results_store_name="results",
             checkpoint_store_name="checkpoints",
             data_docs_sites={"data_docs": _site_builder(docs)} if docs else {},
-            progress_bars=ProgressBarsConfig(globally=False),
+            progress_bars=ProgressBarsConfig(globally=False),  # one for each expectation
             analytics_enabled=False,  # else it calls home
         ),
     )
@@ -207,7 +207,7 @@ def _backend(store: Path | None, folder: str = "") -> dict[str, Any]:
         "class_name": "TupleFilesystemStoreBackend",
         "base_directory": str(store / folder),
         "filepath_suffix": ".json",
-        "suppress_store_backend_id": True,
+        "suppress_store_backend_id": True,  # a random one would lie beside the results
     }
 
 
@@ -215,7 +215,7 @@ def _site_builder(docs: Path) -> dict[str, Any]:
     """Return the Data Docs site's configuration."""
     return {
         "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
+        "show_how_to_buttons": False,  # they lead to pages on the web
         "site_section_builders": {
             "expectations": {"view": _page("PageView")},
             "validations": {"renderer": _page("ResultsRenderer"), "view": _page("PageView")},

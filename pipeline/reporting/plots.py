@@ -35,7 +35,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> tuple[Figure, Any]
     from matplotlib.figure import Figure
 
     mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]  # its stub lists every key
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")  # makes room for long names
     # Without pyplot, which would keep every figure and look for a screen.
     FigureCanvasAgg(figure)
     return figure, figure.subplots(**kwargs)
@@ -61,7 +61,7 @@ def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) ->
     # class of many tracks would outshine the others.
     side = 2.6 + 0.52 * len(classes)  # inches: the margins, and a cell for each class
     figure, axes = new_figure(side + 0.6, side)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # 0 in a row without tracks
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         ink = "white" if share[row, column] > 0.55 else "#24292f" if counts[row, column] else "#c8d0d8"
@@ -79,7 +79,7 @@ def curves(table: pd.DataFrame, title: str, path: Path) -> None:
     figure, (left, right) = new_figure(9, 3.2, ncols=2)
     _curve(left, table, "loss")
     _curve(right, table, "accuracy")
-    right.set_ylim(0, 1)
+    right.set_ylim(0, 1)  # the same in all pictures, to be compared
     best = table["epoch"][table["val_loss"].idxmin()]
     for axes in (left, right):
         axes.axvline(best, color="#d0d7de", zorder=0, label="best epoch")
@@ -103,7 +103,7 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title
     figure, axes = new_figure(4.4, 4)
     confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)
+    axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)  # where confidence is accuracy
     for bin_number in np.unique(number):
         inside = number == bin_number
         area = 20 + 400 * inside.mean()  # points squared; a single track is still seen

@@ -51,7 +51,7 @@ def _read(path: Path, expected: dict[str, str], advice: str) -> dict[str, Any]:
     try:
         metrics = read_json(path)
         received = {key: metrics[key] for key in expected if key != "dataset"}
-        received["dataset"] = metrics["dataset"]["name"]
+        received["dataset"] = metrics["dataset"]["name"]  # the metrics nest it
     except FileNotFoundError:
         raise DataError(f"expected {path}, received no such file. {advice}") from None
     except (DataError, KeyError, TypeError) as error:

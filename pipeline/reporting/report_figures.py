@@ -57,10 +57,10 @@ def comparison(points: dict[str, list[Point]], chance: dict[str, float]) -> byte
     rows = [len(some) for some in points.values()]
     figure, panels = new_figure(
         7.4,
-        0.6 + sum(0.3 * n + 0.7 for n in rows),
+        0.6 + sum(0.3 * n + 0.7 for n in rows),  # inches: the lowest axis, and each panel with its title
         nrows=len(rows),
         sharex=True,
-        squeeze=False,
+        squeeze=False,  # two dimensions, also of one panel
         height_ratios=rows,
     )
     for axes, (task, some) in zip(panels[:, 0], points.items(), strict=True):
@@ -76,8 +76,8 @@ def _results(axes: Axes, task: str, points: list[Point], chance: float) -> None:
         ink = _INK[point.kind]
         low, high = point.interval or (point.accuracy, point.accuracy)  # a dot without a line
         axes.plot([low, high], [row, row], color=ink, lw=2, solid_capstyle="round")
-        inside = "white" if point.kind == "leaky" else ink
-        shape = "o" if point.interval else "D"
+        inside = "white" if point.kind == "leaky" else ink  # hollow: do not believe it
+        shape = "o" if point.interval else "D"  # a diamond was published without an interval
         axes.plot(point.accuracy, row, shape, ms=7, color=ink, markerfacecolor=inside)
         axes.annotate(f"{point.accuracy:.3f}", (high, row), (8, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(points)), [point.label for point in points])

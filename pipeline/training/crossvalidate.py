@@ -129,7 +129,7 @@ def summarise(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def crossvalidate(task: str, name: str, n_folds: int, settings: params.Params) -> dict[str, dict[str, float]]:
     """Run every fold under one parent run and write the out-of-fold probabilities; return mean and sd."""
-    require_schedule(settings, name)
+    require_schedule(settings, name)  # before minutes of training
     table = read_labels(task)
     if table.empty:
         raise DataError(f"{labels_path(task)}: expected labelled tracks, received none.")
