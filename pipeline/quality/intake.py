@@ -23,7 +23,7 @@ from pipeline.quality import labels as label_checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
-from pipeline.taxonomy import MOODS, canonical_mood
+from pipeline.taxonomy import canonical_mood, moods
 from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def _row_checks(settings: IntakeParams) -> list[Check]:
     ]
     filled = label_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
-    content = [check for check in label_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
+    content = [check for check in label_checks.content_checks() if check.name != "unique_annotation"]
     return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_ROW_CHECKS]
 
 
@@ -341,7 +341,7 @@ def derived(
         table[f"unwritable_{column}"] = table[column].map(_visible, na_action="ignore").astype("object")
     # Of a batch without any mood it would be a column of numbers.
     table["mood_class"] = table["mood_class"].astype("str")
-    is_normalised = table["mood_class"].isin(MOODS) & (table["mood_class"] != table["mood"])
+    is_normalised = table["mood_class"].isin(moods()) & (table["mood_class"] != table["mood"])
     table["normalised"] = (table["mood"] + " → " + table["mood_class"]).where(is_normalised)
     return table
 
