@@ -47,7 +47,7 @@ folder: setup  ## swap your own music in: SRC=FOLDER [LABELS=FILE [ANNOTATOR=NAM
 
 # The columns that a reader wants: scores, and the parameters that differ. `dvc exp show` alone has every dependency too.
 experiments: setup  ## scores and changed parameters of all experiments, side by side
-	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|Created'
+	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|taxonomy|Created'
 
 preset: setup  ## write the settings NAME=sample, gtzan or report into params.yaml
 	$(BIN)/python -m pipeline.presets $(NAME)

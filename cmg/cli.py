@@ -202,7 +202,7 @@ def guide(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the annotators' guide to the ten moods, one sheet to print."""
+    """Write the annotators' guide to the moods, one sheet to print."""
     from pipeline.labelling import guide
 
     written = guide.write(out or guide.PAGE)

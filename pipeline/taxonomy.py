@@ -1,13 +1,24 @@
-"""The classes: GTZAN's ten genres and the ten composite moods of the project report."""
+"""The classes: the moods and genres of ``taxonomy.yaml``, until edited those of the project report."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import os
 import unicodedata
-from typing import Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import ParamsError
 
 TASKS: Final = ("genre", "mood")
 UNKNOWN_GENRE: Final = "unknown"  # the folder of tracks of which no genre is known; it is no class
+TAXONOMY: Final = Path("taxonomy.yaml")
 
 GTZAN_GENRES: Final = (
     "blues",
@@ -22,6 +33,7 @@ GTZAN_GENRES: Final = (
     "rock",
 )
 
+# Those of the project report, which the synthetic sample is made of.
 MOODS: Final = (
     "NegativeButHopeful",
     "RelaxButEnergetic",
@@ -35,25 +47,86 @@ MOODS: Final = (
     "Other",
 )
 
-# What pulls one way and what the other; the moods without an opposite have what is missing from them.
-POLES: Final = {
-    "NegativeButHopeful": ("negative", "hopeful"),
-    "RelaxButEnergetic": ("relaxed", "energetic"),
-    "TotallyPositive": ("positive", "no shadow"),
-    "TotallyNegative": ("negative", "no relief"),
-    "PositiveButVoid": ("positive", "void"),
-    "CalmButEpic": ("calm", "epic"),
-    "InsecureButInessential": ("insecure", "inessential"),
-    "ConcernedButLight": ("concerned", "light"),
-    "CalmButWarm": ("calm", "warm"),
-    "Other": ("none fits", "several fit"),
-}
-
 _LONGEST: Final = 100  # characters of a spelling; normal forms take quadratic time in a run of accents
 _ALIKE: Final = 0.85  # of two spellings, by difflib; 1 is the same
+_FORBIDDEN: Final = frozenset(',"|/\\')  # a class's name is a column's, and ``|`` joins several answers
 
-# The report's own files spell it so.
-MOOD_ALIASES: Final = {"NegetiveButHopeful": "NegativeButHopeful"}
+
+class Mood(BaseModel):
+    """What is known of a mood beside its name: two poles, other spellings, a line for annotators."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    poles: tuple[str, str] = ("", "")
+    aliases: tuple[str, ...] = ()
+    listen_for: str = ""
+
+
+class Taxonomy(BaseModel):
+    """All of ``taxonomy.yaml``: moods by name, in the order of the classes; aliases by genre."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    moods: dict[str, Mood] = Field(min_length=2)
+    genres: dict[str, tuple[str, ...]] = {}
+
+    @field_validator("moods", mode="before")
+    @classmethod
+    def _names_alone_are_moods(cls, moods: Any) -> Any:
+        """Take a list of names, and a name without anything behind it."""
+        if isinstance(moods, list):
+            return {name: {} for name in moods}
+        return {name: facts or {} for name, facts in moods.items()} if isinstance(moods, Mapping) else moods
+
+    @field_validator("moods")
+    @classmethod
+    def _are_told_apart(cls, moods: dict[str, Mood]) -> dict[str, Mood]:
+        bad = [name for name in moods if not _is_name(name)]
+        if bad:
+            marks = " ".join(sorted(_FORBIDDEN))
+            raise ValueError(
+                f"expected printable names without {marks}, received {', '.join(map(repr, bad))}"
+            )
+        _by_key({name: mood.aliases for name, mood in moods.items()})
+        return moods
+
+    @field_validator("genres")
+    @classmethod
+    def _genres_are_told_apart(cls, genres: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        _by_key(genres)
+        return genres
+
+
+def _is_name(name: str) -> bool:
+    return bool(_key(name)) and len(name) <= _LONGEST and name.isprintable() and not _FORBIDDEN & set(name)
+
+
+def read() -> Taxonomy:
+    """Return the taxonomy of the project in whose root this runs; elsewhere the one beside the package.
+
+    Raises
+    ------
+    ParamsError
+        The file is no YAML, or a key or name in it is wrong.
+    """
+    return _read(os.getcwd())  # noqa: PTH109 - asked row by row, and a string is hashed soonest
+
+
+@functools.lru_cache(maxsize=8)
+def _read(root: str) -> Taxonomy:
+    path = Path(root) / TAXONOMY if TAXONOMY.exists() else Path(__file__).parents[1] / TAXONOMY
+    try:
+        return Taxonomy.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"expected {path} to be YAML, received {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'all'}: {fault['msg']}" for fault in error.errors()]
+        raise ParamsError(f"{path}: {'; '.join(faults)}. Correct it and run again.") from None
+
+
+def moods() -> tuple[str, ...]:
+    """Return the moods' names, in the order of the classes."""
+    return tuple(read().moods)
 
 
 def _key(name: str) -> str:
@@ -66,9 +139,20 @@ def _is_joiner(letter: str) -> bool:
     return letter == "_" or letter.isspace() or unicodedata.category(letter) == "Pd"
 
 
-_MOOD_BY_KEY: Final = {_key(name): name for name in MOODS} | {
-    _key(alias): name for alias, name in MOOD_ALIASES.items()
-}
+def _by_key(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return names by the key of each of their spellings.
+
+    Raises
+    ------
+    ValueError
+        Two have a spelling in common.
+    """
+    found: dict[str, str] = {}
+    for name, aliases in names.items():
+        for spelling in (name, *aliases):
+            if found.setdefault(_key(spelling), name) != name:
+                raise ValueError(f"{spelling!r} is {found[_key(spelling)]} and {name}")
+    return found
 
 
 def canonical_mood(name: str) -> str | None:
@@ -81,12 +165,12 @@ def canonical_mood(name: str) -> str | None:
     >>> canonical_mood("calm but-WARM"), canonical_mood("calm, but warm")
     ('CalmButWarm', None)
     """
-    return _MOOD_BY_KEY.get(_key(name)) if len(name) <= _LONGEST else None
+    return _moods_by_key(os.getcwd()).get(_key(name)) if len(name) <= _LONGEST else None  # noqa: PTH109
 
 
-def moods_said() -> str:
-    """Return the moods as a message lists them."""
-    return ", ".join(MOODS)
+@functools.lru_cache(maxsize=8)
+def _moods_by_key(root: str) -> dict[str, str]:
+    return _by_key({name: mood.aliases for name, mood in _read(root).moods.items()})
 
 
 def nearest_mood(name: str) -> str | None:
@@ -99,5 +183,17 @@ def nearest_mood(name: str) -> str | None:
     """
     if len(name) > _LONGEST:
         return None
-    found = difflib.get_close_matches(_key(name), _MOOD_BY_KEY, n=1, cutoff=_ALIKE)
-    return _MOOD_BY_KEY[found[0]] if found else None
+    known = _moods_by_key(os.getcwd())  # noqa: PTH109
+    found = difflib.get_close_matches(_key(name), known, n=1, cutoff=_ALIKE)
+    return known[found[0]] if found else None
+
+
+def canonical_genre(name: str) -> str:
+    """Return the taxonomy's spelling of a genre or of one of its aliases; any other name as it is.
+
+    Examples
+    --------
+    >>> canonical_genre("Hip-Hop"), canonical_genre("Shoegaze")
+    ('hiphop', 'Shoegaze')
+    """
+    return _by_key(read().genres).get(_key(name), name) if len(name) <= _LONGEST else name

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
-from pipeline.taxonomy import GTZAN_GENRES, MOOD_ALIASES, MOODS, POLES, TASKS, canonical_mood
+from pipeline import taxonomy
+from pipeline.errors import ParamsError
+from pipeline.labelling import agreement
+from pipeline.quality import labels
+from pipeline.taxonomy import GTZAN_GENRES, MOODS, TASKS, canonical_genre, canonical_mood, nearest_mood
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_ten_of_each() -> None:
@@ -33,7 +42,9 @@ def test_spellings_of_a_mood(name: str) -> None:
 
 
 def test_the_reports_own_misspelling() -> None:
-    assert MOOD_ALIASES == {"NegetiveButHopeful": "NegativeButHopeful"}
+    assert [mood.aliases for mood in taxonomy.read().moods.values() if mood.aliases] == [
+        ("NegetiveButHopeful",)
+    ]
     assert canonical_mood("NegetiveButHopeful") == "NegativeButHopeful"
     assert canonical_mood("negetive but hopeful") == "NegativeButHopeful"
 
@@ -65,7 +76,53 @@ def test_nothing_but_case_blanks_dashes_and_underscores_is_passed_over(name: str
     assert canonical_mood(name) is None
 
 
-def test_every_mood_has_two_poles_of_its_own() -> None:
-    assert tuple(POLES) == MOODS
-    assert len(set(POLES.values())) == len(MOODS)
-    assert all(len({*poles}) == 2 and all(poles) for poles in POLES.values())
+def test_the_taxonomy_is_the_project_reports_until_somebody_edits_it() -> None:
+    found = taxonomy.read()
+    assert tuple(found.moods) == MOODS
+    assert tuple(found.genres) == GTZAN_GENRES
+    poles = [mood.poles for mood in found.moods.values()]
+    assert len(set(poles)) == len(MOODS)
+    assert all(len({*pair}) == 2 and all(pair) for pair in poles)
+    assert all(mood.listen_for for mood in found.moods.values())
+
+
+def test_own_moods_and_genres_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert taxonomy.moods() == MOODS, "of the project, where a folder has no taxonomy"
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "taxonomy.yaml").write_text(
+        "moods:\n  Wach: {poles: [awake, still], aliases: [alert]}\n  Müde:\ngenres:\n  hiphop: [Rap]\n"
+    )
+    monkeypatch.chdir(own)
+    assert taxonomy.moods() == ("Wach", "Müde")
+    assert [canonical_mood(name) for name in ("ALERT", "mu\u0308de", "Other")] == ["Wach", "Müde", None]
+    assert nearest_mood("Alertt") == "Wach"
+    assert [canonical_genre(name) for name in ("rap", "Hip Hop", "polka")] == ["hiphop", "hiphop", "polka"]
+    check = next(one for one in labels.content_checks() if one.name == "known_mood")
+    assert check.expected == "one of Wach, Müde"
+    found = agreement.report(
+        pd.DataFrame([["a", "Wach", "ann"], ["a", "müde", "bob"]], columns=["track_id", "mood", "annotator"])
+    )
+    assert found.classes["mood"].tolist() == ["Wach", "Müde"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("moods: [A]", "moods: .* at least 2"),
+        ("moods: [A, 'a,b']", "printable names without .* received 'a,b'"),
+        ("moods: {A: {aliases: [b]}, B: {}}", "'B' is A and B"),
+        ("moods: {A: {pole: [x, y]}, B: {}}", r"moods\.A\.pole: Extra"),
+        ("moods: [A, B]\ngenres: {x: [y], Y: []}", "'Y' is x and Y"),
+        ("moods: [", "to be YAML"),
+        ("", "all: "),
+    ],
+)
+def test_a_taxonomy_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    (tmp_path / "taxonomy.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match=said):
+        taxonomy.read()

@@ -16,7 +16,7 @@ import pandas as pd
 from pipeline import identity
 from pipeline.labelling import aggregation
 from pipeline.quality.findings import Finding
-from pipeline.taxonomy import MOODS, canonical_mood
+from pipeline.taxonomy import canonical_mood, moods
 
 # Landis and Koch (1977) call agreement below 0.2 slight at best; half of that is next to none. The moods of
 # Emotify's real listeners lie between 0.00 and 0.19.
@@ -132,7 +132,7 @@ def alpha_per_class(annotations: pd.DataFrame) -> pd.DataFrame:
     shared = _shared(_known(annotations))
     rows = [
         (mood, int((shared["label"] == mood).sum()), _alpha(shared.assign(label=shared["label"] == mood)))
-        for mood in MOODS
+        for mood in moods()
     ]
     return pd.DataFrame(rows, columns=["mood", "n", "alpha"])
 
@@ -172,9 +172,9 @@ def _against_others(known: pd.DataFrame) -> pd.DataFrame:
         often. One row per label that has others to compare with.
     """
     shared = _shared(known)
-    mood = pd.Index(MOODS).get_indexer(shared["label"])
+    mood = pd.Index(moods()).get_indexer(shared["label"])
     track = shared["track_id"].factorize()[0]
-    counts = np.zeros((track.max(initial=-1) + 1, len(MOODS)), np.int64)
+    counts = np.zeros((track.max(initial=-1) + 1, len(moods())), np.int64)
     np.add.at(counts, (track, mood), 1)
     others = counts[track]  # (n_labels, n_moods)
     row = np.arange(len(shared))
@@ -184,7 +184,7 @@ def _against_others(known: pd.DataFrame) -> pd.DataFrame:
         {
             "annotator": shared["annotator"].to_numpy(),
             "said": shared["label"].to_numpy(),
-            "others": np.array(MOODS, object)[top.argmax(axis=1)],
+            "others": np.array(moods(), object)[top.argmax(axis=1)],
             "agrees": top[row, mood] / top.sum(axis=1),
         }
     )
@@ -234,7 +234,7 @@ def _dawid_skene(known: pd.DataFrame) -> pd.Series:
     """Return every annotator's reliability; that of the occasional ones is the same figure."""
     if known.empty:
         return pd.Series(dtype=float)
-    return aggregation.dawid_skene(known, MOODS)[1]
+    return aggregation.dawid_skene(known, moods())[1]
 
 
 def _annotators(

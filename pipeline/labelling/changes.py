@@ -19,7 +19,7 @@ from pipeline.labelling.track_names import TrackNames
 from pipeline.tables.label_changes import read_changes
 from pipeline.tables.mood_labels import LINE, require_readable
 from pipeline.tables.text_csv import csv_text
-from pipeline.taxonomy import canonical_mood, moods_said, nearest_mood
+from pipeline.taxonomy import canonical_mood, moods, nearest_mood
 from pipeline.untrusted import few, visible
 
 
@@ -86,7 +86,7 @@ def _mood(name: str) -> str:
         return found
     near = nearest_mood(name)
     hint = f" Did you mean {near}?" if near else ""
-    raise DataError(f"expected a mood, one of {moods_said()}, received {visible(name)!r}.{hint}")
+    raise DataError(f"expected a mood, one of {', '.join(moods())}, received {visible(name)!r}.{hint}")
 
 
 def _chosen(labels: pd.DataFrame, track: str, *, annotator: str, everyone: bool) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A printable page for annotators: the ten moods, the two poles of each, and how to fill in the list.
+"""A printable page for annotators: the moods, the two poles of each, and how to fill in the list.
 
 ``python -m pipeline.labelling.guide`` writes ``label_next/guide.html``, one sheet of A4, beside the list of
 tracks.
@@ -12,32 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline import templates
+from pipeline import taxonomy, templates
 from pipeline.errors import run_main
 from pipeline.files import write_text
 from pipeline.labelling import next_tracks
 from pipeline.tables.mood_labels import LABEL_COLUMNS
-from pipeline.taxonomy import MOODS, POLES
 
 PAGE: Final = next_tracks.FILE.with_name("guide.html")
 TEMPLATE: Final = "guide.html.j2"
-
-LISTEN_FOR: Final = {
-    "NegativeButHopeful": "Sad or dark at heart, yet something points forward: a rising line, a turn to "
-    "major, a voice that does not give up.",
-    "RelaxButEnergetic": "Nothing strains, and still you tap along: an easy groove or a laid-back voice over "
-    "a lively, steady beat.",
-    "TotallyPositive": "Joy with no shadow on it: bright sound, quick and light movement, nothing held back.",
-    "TotallyNegative": "Sorrow, anger or threat without relief: dark or harsh sound, tension not resolved.",
-    "PositiveButVoid": "Cheerful on the surface, nothing behind it: smooth, polished, it leaves you unmoved.",
-    "CalmButEpic": "Unhurried, yet vast: long swells, wide sound, a great landscape or deed before the eyes.",
-    "InsecureButInessential": "Hesitant, as if unsure where to go, and little is at stake: broken phrases, "
-    "loose ends, no weight.",
-    "ConcernedButLight": "Something is wrong, but it is carried lightly: an uneasy tune over a gentle or "
-    "playful step.",
-    "CalmButWarm": "Quiet and close: notes begin softly, full low and middle tones, a friend beside you.",
-    "Other": "None of the nine fits, or several fit equally well. Better than a guess.",
-}
 
 
 @dataclass(frozen=True)
@@ -68,8 +50,9 @@ def in_words(name: str) -> str:
 
 
 def moods() -> tuple[Mood, ...]:
-    """Return the ten moods in the taxonomy's order."""
-    return tuple(Mood(name, in_words(name), POLES[name], LISTEN_FOR[name]) for name in MOODS)
+    """Return the moods in the taxonomy's order."""
+    known = taxonomy.read().moods
+    return tuple(Mood(name, in_words(name), one.poles, one.listen_for) for name, one in known.items())
 
 
 def render(shown: tuple[Mood, ...]) -> str:

@@ -266,7 +266,7 @@ def _row_checks(settings: IntakeParams, now: datetime) -> list[Check]:
     # The reader has found the columns already; what is left is that they are filled in.
     filled = label_checks.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS)))
     # Repeats have their own suite here: of two equal rows the first is good.
-    content = [check for check in label_checks.CONTENT_CHECKS if check.name != "unique_annotation"]
+    content = [check for check in label_checks.content_checks() if check.name != "unique_annotation"]
     return [_WIDTH_CHECK, *filled, *sizes, *clean, *content, *_time_checks(now), *_SPELLING_CHECKS]
 
 

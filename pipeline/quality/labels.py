@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import Check, run, with_severity
 from pipeline.tables.mood_labels import LABEL_COLUMNS, LINE
-from pipeline.taxonomy import MOODS, canonical_mood, nearest_mood
+from pipeline.taxonomy import canonical_mood, moods, nearest_mood
 
 if TYPE_CHECKING:
     from pipeline.params import LabelsParams
@@ -24,71 +24,75 @@ _ISO_8601: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(
 # Spreadsheets and pandas write whole numbers beside blanks as 2.0.
 _CONFIDENCE: Final = r"^[123](?:\.0+)?$"
 
-CONTENT_CHECKS: Final = (
-    Check(
-        name="known_track",
-        column="track_id",
-        expected="the id of a track in the library",
-        advice="Correct the id, add the track, or delete the line.",
-        expectation="ExpectColumnPairValuesToBeEqual",
-        arguments={
-            "column_A": "track_id",
-            "column_B": "library_id",
-            "ignore_row_if": "either_value_is_missing",
-        },
-        severity="critical",
-        shown=("track_id_hinted",),
-    ),
-    Check(
-        name="known_mood",
-        column="mood",
-        expected=f"one of {', '.join(MOODS)}",
-        advice="Correct the mood's spelling, or delete the line.",
-        expectation="ExpectColumnValuesToBeInSet",
-        arguments={"column": "mood_class", "value_set": list(MOODS)},
-        severity="critical",
-        shown=("mood_hinted",),
-    ),
-    Check(
-        name="date_format",
-        column="labelled_at",
-        expected="an ISO 8601 time with its UTC offset, such as 2024-03-05T14:00:00Z",
-        advice="Write the time so.",
-        expectation="ExpectColumnValuesToMatchRegex",
-        arguments={"column": "labelled_at", "regex": _ISO_8601},
-        severity="critical",
-        shown=("labelled_at_hinted",),
-    ),
-    Check(
-        name="date_format",
-        column="labelled_at",
-        expected="a day and time that exist",
-        advice="Correct the time.",
-        expectation="ExpectColumnValuesToNotBeNull",
-        arguments={"column": "time", "row_condition": "is_iso_8601", "condition_parser": "pandas"},
-        severity="critical",
-        shown=("labelled_at",),
-    ),
-    Check(
-        name="confidence",
-        column="confidence",
-        expected="1, 2, 3 or blank",
-        advice="Correct the confidence, or leave it blank.",
-        expectation="ExpectColumnValuesToMatchRegex",
-        arguments={"column": "confidence", "regex": _CONFIDENCE},
-        severity="critical",
-    ),
-    Check(
-        name="unique_annotation",
-        column="annotator",
-        expected="one line for a track and an annotator",
-        advice="Keep the annotator's latest line.",
-        expectation="ExpectCompoundColumnsToBeUnique",
-        arguments={"column_list": ["track_id", "annotator"], "ignore_row_if": "any_value_is_missing"},
-        severity="critical",
-        shown=("track_id", "annotator"),
-    ),
-)
+
+def content_checks() -> tuple[Check, ...]:
+    """Return the checks of single annotations; those of moods are the taxonomy's."""
+    names = moods()
+    return (
+        Check(
+            name="known_track",
+            column="track_id",
+            expected="the id of a track in the library",
+            advice="Correct the id, add the track, or delete the line.",
+            expectation="ExpectColumnPairValuesToBeEqual",
+            arguments={
+                "column_A": "track_id",
+                "column_B": "library_id",
+                "ignore_row_if": "either_value_is_missing",
+            },
+            severity="critical",
+            shown=("track_id_hinted",),
+        ),
+        Check(
+            name="known_mood",
+            column="mood",
+            expected=f"one of {', '.join(names)}",
+            advice="Correct the mood's spelling, or delete the line.",
+            expectation="ExpectColumnValuesToBeInSet",
+            arguments={"column": "mood_class", "value_set": list(names)},
+            severity="critical",
+            shown=("mood_hinted",),
+        ),
+        Check(
+            name="date_format",
+            column="labelled_at",
+            expected="an ISO 8601 time with its UTC offset, such as 2024-03-05T14:00:00Z",
+            advice="Write the time so.",
+            expectation="ExpectColumnValuesToMatchRegex",
+            arguments={"column": "labelled_at", "regex": _ISO_8601},
+            severity="critical",
+            shown=("labelled_at_hinted",),
+        ),
+        Check(
+            name="date_format",
+            column="labelled_at",
+            expected="a day and time that exist",
+            advice="Correct the time.",
+            expectation="ExpectColumnValuesToNotBeNull",
+            arguments={"column": "time", "row_condition": "is_iso_8601", "condition_parser": "pandas"},
+            severity="critical",
+            shown=("labelled_at",),
+        ),
+        Check(
+            name="confidence",
+            column="confidence",
+            expected="1, 2, 3 or blank",
+            advice="Correct the confidence, or leave it blank.",
+            expectation="ExpectColumnValuesToMatchRegex",
+            arguments={"column": "confidence", "regex": _CONFIDENCE},
+            severity="critical",
+        ),
+        Check(
+            name="unique_annotation",
+            column="annotator",
+            expected="one line for a track and an annotator",
+            advice="Keep the annotator's latest line.",
+            expectation="ExpectCompoundColumnsToBeUnique",
+            arguments={"column_list": ["track_id", "annotator"], "ignore_row_if": "any_value_is_missing"},
+            severity="critical",
+            shown=("track_id", "annotator"),
+        ),
+    )
 
 
 def check_labels(
@@ -114,7 +118,7 @@ def check_labels(
     """
     table = derived(labels, known_tracks=known_tracks)
     # Of a column that is missing the schema check says so, once.
-    present = [check for check in CONTENT_CHECKS if check.column in labels]
+    present = [check for check in content_checks() if check.column in labels]
     checks = with_severity((*schema_checks(labels), *present), settings.severity)
     found = run(table, checks, name="labels", row="row", docs=docs)
     checks = with_severity([_class_check(settings)], settings.severity)
@@ -190,9 +194,10 @@ def _with_hints(column: pd.Series, hints: Mapping[str, str]) -> pd.Series:
 
 def _tracks_per_mood(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``mood`` and ``tracks``, the number of known tracks with it, for every mood of the taxonomy."""
-    counts = pd.Series(0, index=MOODS)
+    names = moods()
+    counts = pd.Series(0, index=names)
     if {"mood_class", "library_id"} <= set(table):
         # A label of an unknown track teaches nothing.
         known = table[table["library_id"] != ""]
-        counts = known.groupby("mood_class")["library_id"].nunique().reindex(MOODS, fill_value=0)
-    return pd.DataFrame({"mood": MOODS, "tracks": counts.to_numpy()}, index=list(MOODS))
+        counts = known.groupby("mood_class")["library_id"].nunique().reindex(names, fill_value=0)
+    return pd.DataFrame({"mood": names, "tracks": counts.to_numpy()}, index=list(names))

@@ -29,7 +29,7 @@ from pipeline.sources.library_files import LibraryFiles
 from pipeline.tables.dataset import dataset_of, write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, SOURCE, sources_of, write_index
 from pipeline.tables.text_csv import read_table
-from pipeline.taxonomy import UNKNOWN_GENRE
+from pipeline.taxonomy import UNKNOWN_GENRE, canonical_genre
 from pipeline.untrusted import listing
 
 GenreFrom = Literal["folder", "tags"]
@@ -202,7 +202,9 @@ def _genres(
     if not any(found):
         return [UNKNOWN_GENRE] * len(paths), "genre: no folders and no tags name one"
     said += f"; {without} files without one, in the folder {UNKNOWN_GENRE}" if without else ""
-    return [track_ids.safe(genre) if genre else UNKNOWN_GENRE for genre in found], f"genre: {said}"
+    return [
+        track_ids.safe(canonical_genre(genre)) if genre else UNKNOWN_GENRE for genre in found
+    ], f"genre: {said}"
 
 
 def _one_spelling(genres: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from pipeline.stage_run import run_stage
 from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
 from pipeline.tables.mood_labels import MOOD_LABELS, read_annotations
 from pipeline.tables.tracks import read_tracks, usable_tracks
-from pipeline.taxonomy import MOODS, TASKS, UNKNOWN_GENRE, canonical_mood
+from pipeline.taxonomy import TASKS, UNKNOWN_GENRE, canonical_mood, moods
 
 
 def genre_labels(tracks: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def mood_labels(
         stated = pd.to_numeric(wanted["confidence"], errors="coerce")
         weight = stated.where(stated.isin((1, 2, 3)), 2.0).astype(float)
     labelled = wanted.assign(label=wanted["mood"].map(canonical_mood), weight=weight)
-    return aggregation.aggregate(labelled[labelled["label"].notna()], MOODS, method)
+    return aggregation.aggregate(labelled[labelled["label"].notna()], moods(), method)
 
 
 def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Finding]]:
@@ -74,23 +74,23 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
         annotations, known_tracks=set(tracks["track_id"]), settings=settings, docs=DATA_DOCS
     )
     stop_on_critical(found, where=str(MOOD_LABELS))
-    moods = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
-    if moods.empty:
+    labelled = mood_labels(annotations, tracks[tracks["usable"]], settings.aggregation)
+    if labelled.empty:
         raise DataError(f"{MOOD_LABELS}: expected moods of usable tracks, received none for any of them.")
-    return moods, found + spelling_findings(annotations) + agreement.findings(annotations)
+    return labelled, found + spelling_findings(annotations) + agreement.findings(annotations)
 
 
 def main() -> None:
     """Write every task's labels and the findings; stop on a critical one."""
     settings = params.read()
-    moods, found = empty_labels(MOODS), list[Finding]()
+    labelled, found = empty_labels(moods()), list[Finding]()
     if "mood" in settings.tasks:
-        moods, found = build_moods(settings.labels)
+        labelled, found = build_moods(settings.labels)
     else:
         print("tasks holds no `mood`: moods are neither checked nor used")
     for finding in found:
         print(finding.message())
-    for task, table in zip(TASKS, (genre_labels(usable_tracks()), moods), strict=True):
+    for task, table in zip(TASKS, (genre_labels(usable_tracks()), labelled), strict=True):
         write_csv(labels_path(task), table)
         print(f"{task}: {len(table)} labelled tracks")
     write_json(LABEL_FINDINGS, [finding.as_dict() for finding in found])
