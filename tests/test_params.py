@@ -160,7 +160,7 @@ def test_any_other_check_of_an_intake_may_be_relaxed_and_all_tightened(values: d
 
 
 def test_what_an_intake_holds_critical_is_what_training_stops_on() -> None:
-    stage = (*labels.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS))), *labels.CONTENT_CHECKS)
+    stage = (*labels.schema_checks(pd.DataFrame(columns=list(LABEL_COLUMNS))), *labels.content_checks())
     critical = {check.name for check in stage if check.severity == "critical"}
     # The intake tells apart how a second row of a track and an annotator fails.
     critical = critical - {"unique_annotation"} | {"duplicate", "conflict"}

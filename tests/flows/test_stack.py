@@ -283,7 +283,7 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
         spans.append((shown["start_time"], shown["end_time"]))
     first, second = sorted(spans)
     assert first[1] <= second[0]  # one after the other
-    assert "bootstrap: 50\n" in stack.params()
+    assert re.search(r"bootstrap: 50\b", stack.params())
     stack.ended(stack.retrain())
     assert stack.project.would_run() == []  # the lock is whole
 
@@ -583,7 +583,9 @@ def test_ctrl_c_stops_everything_and_a_background_start_shows_and_stops_it(stack
     wait_until(lambda: not stack.processes(), 20, "no process is left")
     before = stack.times_ready()
     assert "make down stops all" in stack.services("up", "--detach")
-    assert all(answers(url) for url in (stack.api, stack.mlflow, stack.pages))  # as soon as it has returned
+    assert all(
+        answers(url) for url in (f"{stack.api}/health", stack.mlflow, f"{stack.pages}/report/")
+    )  # as soon as it has returned
     wait_until(lambda: stack.times_ready() > before, 180, "the deployments are served")
     status = stack.services("status")
     assert status.count("RUNNING") == 4
