@@ -14,7 +14,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 FAULTS: Final = ("truncated", "damaged", "joined")
@@ -22,7 +22,7 @@ TOLERANCE: Final = 0.05  # s; a header may be off by a frame or two
 
 _LONGEST: Final = 1_860.0  # s; a file is not read further, so it is not searched further
 _WINDOW: Final = 1 << 20  # bytes
-_MOST: Final = 10_000  # chunks, blocks of metadata, or recordings, in a file
+_MOST: Final = 1_000  # chunks, tags, blocks of metadata, or recordings, in a file
 _MOST_NAMED: Final = 5  # places of damage
 _TRIES: Final = 100_000  # places of a damaged file that are tried as a frame's start: less than a second
 
@@ -153,7 +153,10 @@ def find(file: BinaryIO, *, check: bool = False) -> list[Recording]:
 def after_id3(file: BinaryIO, at: int = 0) -> int:
     """Return where the ID3v2 tags at ``at`` end; ``at`` if there is none, or nothing behind them."""
     end = at
-    while (tag := _read(file, end, 10))[:3] == b"ID3" and len(tag) == 10:
+    for _ in range(_MOST):
+        tag = _read(file, end, 10)
+        if len(tag) < 10 or tag[:3] != b"ID3":
+            break
         size = functools.reduce(lambda high, low: high << 7 | low & 0x7F, tag[6:], 0)
         end += size + (20 if tag[5] & 0x10 else 10)
     return end if _read(file, end, 1) else at
@@ -359,7 +362,7 @@ _CRC16: Final = _crc_table(0x8005, 16)
 
 
 def _flac(file: BinaryIO, start: int, size: int, *, check: bool) -> list[Recording]:
-    starts = list(_matches(file, _FLAC_START, start, size))
+    starts = list(islice(_matches(file, _FLAC_START, start, size), _MOST))
     parts = zip(starts, [*starts[1:], size], strict=True)
     return [found for part in parts if (found := _flac_recording(file, *part, check=check))]
 
@@ -379,11 +382,10 @@ def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> Re
     rate, total = _number(info[10:13]) >> 4, _number(info[13:18]) & (1 << 36) - 1
     found, expected, count = Recording(), 0, 0
     frames = list(_flac_frames(file, start, stop, total))
-    for frame, end in zip(frames, [frame.at for frame in frames[1:]] + [stop], strict=True):
-        is_last = (
-            end == stop and frame.first + frame.samples != total
-        )  # behind the last one there may be tags
-        if (check or is_last) and _crc(_read(file, frame.at, end - frame.at), _CRC16, 16):
+    for frame, end in zip(frames, [*(frame.at for frame in frames[1:]), stop], strict=False):
+        # Behind the last frame there may be tags; any other that comes last is perhaps cut.
+        is_cut = end == stop and frame.first + frame.samples != total
+        if (check or is_cut) and _crc(_read(file, frame.at, end - frame.at), _CRC16, 16):
             continue
         if frame.first > expected:
             found.damaged.append(expected / rate)
@@ -392,10 +394,8 @@ def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> Re
     if not count:
         return None
     found.promised = total / expected if total else 1.0
-    found.header = (
-        _FLAC_MARK + info[:13] + (_number(info[13:18]) & ~((1 << 36) - 1) | count).to_bytes(5, "big")
-    )
-    found.header += info[18:]
+    samples = (_number(info[13:18]) >> 36 << 36 | count).to_bytes(5, "big")
+    found.header = _FLAC_MARK + info[:13] + samples + info[18:]
     return found
 
 
@@ -493,13 +493,14 @@ def _ogg(file: BinaryIO, start: int, size: int) -> list[Recording]:
 
 def _pages(file: BinaryIO, at: int, size: int) -> Iterator[tuple[int, _Page]]:
     """Yield each undamaged page and where it is."""
+    tries = iter(range(_TRIES))
     while True:
         if page := _page(file, at):
             yield at, page
             at += page.length
             continue
-        following = (each for each in _matches(file, _OGG_PAGE, at + 1, size) if _page(file, each))
-        after = next(following, None)
+        places = (place for place, _ in zip(_matches(file, _OGG_PAGE, at + 1, size), tries, strict=False))
+        after = next((place for place in places if _page(file, place)), None)
         if after is None:
             return
         at = after
@@ -514,10 +515,7 @@ def _page(file: BinaryIO, at: int) -> _Page | None:
     page = _read(file, at, 27 + head[26] + sum(sizes))
     # The checksum is zlib's with the bits of each byte, and of the result, the other way round.
     crc = ~zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(_REVERSED), 0xFFFFFFFF) & 0xFFFFFFFF
-    if (
-        len(page) < 27 + len(sizes) + sum(sizes)
-        or crc.to_bytes(4, "little").translate(_REVERSED)[::-1] != page[22:26]
-    ):
+    if crc.to_bytes(4, "little").translate(_REVERSED)[::-1] != page[22:26]:
         return None
     granule = int.from_bytes(head[6:14], "little", signed=True)
     content = page[27 + len(sizes) :][:64]
@@ -544,11 +542,8 @@ def _chunks(file: BinaryIO, size: int) -> list[Recording]:
     while (form := _read(file, at, 8))[:4] in (b"RIFF", b"RF64", b"FORM") and len(found) < _MOST:
         order: Literal["big", "little"] = "big" if form[:4] == b"FORM" else "little"
         length = int.from_bytes(form[4:], order)
-        found.append(
-            Recording(
-                [(at, min(at + 8 + length, size))], promised=_chunk_promised(file, at + 12, size, order)
-            )
-        )
+        promised = _chunk_promised(file, at + 12, size, order)
+        found.append(Recording([(at, min(at + 8 + length, size))], promised=promised))
         at += 8 + length + length % 2
     return found if len(found) > 1 else [Recording([(0, size)], promised=each.promised) for each in found]
 

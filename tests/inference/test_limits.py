@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from pipeline.errors import DataError
 from pipeline.inference import audio, logmel
@@ -136,14 +137,11 @@ def test_blocks_are_the_whole_file(monkeypatch: pytest.MonkeyPatch, form: str, r
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_resampling_in_blocks_is_resampling_as_a_whole(rate: int) -> None:
-    import librosa
-
     samples = (0.1 * np.random.default_rng(0).standard_normal((3 * rate + 17, 2))).astype(np.float32)
     blocks = (samples[start : start + 1_001] for start in range(0, len(samples), 1_001))
     ours = audio.mono(audio.Stream(rate, 2, blocks))
-    whole = librosa.resample(samples.mean(axis=1), orig_sr=rate, target_sr=RATE, res_type="soxr_hq")
-    np.testing.assert_array_equal(ours, whole[: len(ours)])
-    assert len(whole) - len(ours) in (0, 1)  # librosa rounds the length up
+    whole = soxr.resample(samples.mean(axis=1), rate, RATE, quality="HQ")
+    np.testing.assert_array_equal(ours, whole)
 
 
 class CountingNetwork(Network):
