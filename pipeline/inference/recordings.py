@@ -35,10 +35,16 @@ class Fault:
     words: str
 
 
-def damaged_at(places: list[float]) -> list[Fault]:
-    """Return the fault of a file with damage at these places, in seconds; none for no place."""
-    named, more = ", ".join(f"{at:.1f}" for at in places[:_MOST_NAMED]), len(places) - _MOST_NAMED
-    return [Fault("damaged", f"at {named} s" + (f" and {more} more" if more > 0 else ""))] if places else []
+def places(seconds: list[float]) -> str:
+    """Return places in a file in words.
+
+    Examples
+    --------
+    >>> places([4.21]), places([1, 2, 3, 4, 5, 6, 7])
+    ('4.2 s', '1.0, 2.0, 3.0, 4.0, 5.0 s and 2 more')
+    """
+    named, more = ", ".join(f"{each:.1f}" for each in seconds[:_MOST_NAMED]), len(seconds) - _MOST_NAMED
+    return f"{named} s" + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass
@@ -56,12 +62,15 @@ class Recording:
         and ends within a frame or before its last page.
     damaged
         Where parts are left out, in seconds from the recording's start.
+    continues
+        Whether it is a further piece of the recording before, to be decoded by itself all the same.
     """
 
     ranges: list[tuple[int, int]] = field(default_factory=list)
     header: bytes = b""
     promised: float = 1.0
     damaged: list[float] = field(default_factory=list)
+    continues: bool = False
 
     def add(self, start: int, stop: int) -> None:
         """Append bytes of the file."""
@@ -69,18 +78,19 @@ class Recording:
             start = self.ranges.pop()[0]
         self.ranges.append((start, stop))
 
-    def faults(self, start: float, seconds: float) -> list[Fault]:
-        """Return what is wrong with it, given where it begins in its file and how long it is, in seconds."""
-        found = damaged_at([start + at for at in self.damaged])
-        promised = seconds * self.promised
-        if self.promised == math.inf:
+    def length_faults(self, start: float, seconds: float) -> list[Fault]:
+        """Return what is wrong with its length, given where it begins in what was read, and its seconds."""
+        missing = seconds * (self.promised - 1)
+        if missing == math.inf:
             words = f"ends at {start + seconds:.1f} s, within a frame or before its last page"
-            found.append(Fault("truncated", words))
-        elif promised - seconds > TOLERANCE:
-            found.append(Fault("truncated", f"{seconds:.1f} of {promised:.1f} s"))
-        elif seconds - promised > TOLERANCE:
-            found.append(Fault("joined", f"{seconds:.1f} s instead of the {promised:.1f} s of its header"))
-        return found
+            return [Fault("truncated", words)]
+        if missing > TOLERANCE:
+            return [Fault("truncated", f"{start + seconds:.1f} of {start + seconds + missing:.1f} s")]
+        if missing < -TOLERANCE:
+            return [
+                Fault("joined", f"{seconds:.1f} s instead of the {seconds + missing:.1f} s of its header")
+            ]
+        return []
 
     def open(self, file: BinaryIO) -> io.BufferedReader:
         """Return the recording as a file of its own."""
@@ -132,7 +142,7 @@ def find(file: BinaryIO, *, check: bool = False) -> list[Recording]:
     Examples
     --------
     >>> find(io.BytesIO(b"no audio"))
-    [Recording(ranges=[(0, 8)], header=b'', promised=1.0, damaged=[])]
+    [Recording(ranges=[(0, 8)], header=b'', promised=1.0, damaged=[], continues=False)]
     """
     size = file.seek(0, io.SEEK_END)
     start = after_id3(file)
@@ -240,7 +250,8 @@ class _Mpeg:
             self.found.promised = promised / self.count
         elif is_cut and not promised:
             self.found.promised = math.inf
-        if abs(promised - self.count) > 1:  # the last frame is another than the one with the padding
+        is_last = abs(promised - self.count) <= 1 or (self.found.damaged and not is_cut)
+        if not is_last:  # the last frame of the recording, which has the padding, is missing
             padding = 0
         if self.frame.form[0] & 6 == 2:  # layer III, the only one with such headers
             self.found.header = _info(self.head, self.count, delay, padding)
@@ -364,7 +375,7 @@ _CRC16: Final = _crc_table(0x8005, 16)
 def _flac(file: BinaryIO, start: int, size: int, *, check: bool) -> list[Recording]:
     starts = list(islice(_matches(file, _FLAC_START, start, size), _MOST))
     parts = zip(starts, [*starts[1:], size], strict=True)
-    return [found for part in parts if (found := _flac_recording(file, *part, check=check))]
+    return [found for part in parts for found in _flac_recording(file, *part, check=check)]
 
 
 class _FlacFrame(NamedTuple):
@@ -376,26 +387,26 @@ class _FlacFrame(NamedTuple):
     form: tuple[int, int, int]
 
 
-def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> Recording | None:
-    """Return the recording whose marker is at ``start``; None if it has no whole frame."""
+def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> list[Recording]:
+    """Return the recording whose marker is at ``start``, in pieces without gaps."""
     info = _read(file, start + 8, 34)
-    rate, total = _number(info[10:13]) >> 4, _number(info[13:18]) & (1 << 36) - 1
-    found, expected, count = Recording(), 0, 0
+    total = _number(info[13:18]) & (1 << 36) - 1
+    found, expected, count = list[Recording](), 0, 0
     frames = list(_flac_frames(file, start, stop, total))
     for frame, end in zip(frames, [*(frame.at for frame in frames[1:]), stop], strict=False):
         # Behind the last frame there may be tags; any other that comes last is perhaps cut.
         is_cut = end == stop and frame.first + frame.samples != total
         if (check or is_cut) and _crc(_read(file, frame.at, end - frame.at), _CRC16, 16):
             continue
-        if frame.first > expected:
-            found.damaged.append(expected / rate)
-        found.add(frame.at, end)
+        if not found or frame.first > expected:  # libFLAC would put silence into a gap, or too little of it
+            found.append(Recording(continues=bool(found), damaged=[0.0] if frame.first > expected else []))
+            count = 0
+        found[-1].add(frame.at, end)
         expected, count = frame.first + frame.samples, count + frame.samples
-    if not count:
-        return None
-    found.promised = total / expected if total else 1.0
-    samples = (_number(info[13:18]) >> 36 << 36 | count).to_bytes(5, "big")
-    found.header = _FLAC_MARK + info[:13] + samples + info[18:]
+        samples = (_number(info[13:18]) >> 36 << 36 | count).to_bytes(5, "big")
+        found[-1].header = _FLAC_MARK + info[:13] + samples + info[18:]
+    if found and total:
+        found[-1].promised = 1.0 + (total - expected) / count
     return found
 
 
