@@ -14,7 +14,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 FAULTS: Final = ("truncated", "damaged", "joined")
@@ -275,6 +275,8 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> list[Recording]:
     rest = _frame(_read(file, end, 4))
     is_cut = bool(found and rest and rest.form == found[-1].frame.form)
     whole = [each for each in found if each.count >= _FEWEST]
+    if found and not whole:
+        return [Recording(promised=math.inf)]
     return [each.recording(is_cut=is_cut and each is found[-1]) for each in whole]
 
 
@@ -373,8 +375,8 @@ _CRC16: Final = _crc_table(0x8005, 16)
 
 
 def _flac(file: BinaryIO, start: int, size: int, *, check: bool) -> list[Recording]:
-    starts = list(islice(_matches(file, _FLAC_START, start, size), _MOST))
-    parts = zip(starts, [*starts[1:], size], strict=True)
+    marks = islice(_matches(file, _FLAC_START, start, size), _MOST)
+    parts = pairwise([*marks, size])
     return [found for part in parts for found in _flac_recording(file, *part, check=check)]
 
 
@@ -553,21 +555,25 @@ def _chunks(file: BinaryIO, size: int) -> list[Recording]:
     while (form := _read(file, at, 8))[:4] in (b"RIFF", b"RF64", b"FORM") and len(found) < _MOST:
         order: Literal["big", "little"] = "big" if form[:4] == b"FORM" else "little"
         length = int.from_bytes(form[4:], order)
-        promised = _chunk_promised(file, at + 12, size, order)
+        samples, promised = _sample_chunk(file, at + 12, size, order)
         found.append(Recording([(at, min(at + 8 + length, size))], promised=promised))
+        if samples and not length:  # a program that wrote into a pipe, or was killed
+            unknown = b"\xff\xff\xff\xff"
+            header = form[:4] + unknown + _read(file, at + 8, samples - at - 12) + unknown
+            return [Recording([(samples, size)], header)]
         at += 8 + length + length % 2
     return found if len(found) > 1 else [Recording([(0, size)], promised=each.promised) for each in found]
 
 
-def _chunk_promised(file: BinaryIO, at: int, size: int, order: Literal["big", "little"]) -> float:
-    """Return how long the chunk of samples is, relative to what is there."""
+def _sample_chunk(file: BinaryIO, at: int, size: int, order: Literal["big", "little"]) -> tuple[int, float]:
+    """Return where the samples begin (0: nowhere), and their promised length relative to what is there."""
     for _ in range(_MOST):
-        head = _read(file, at, 24)
-        length = int.from_bytes(head[4:8], order)
+        head = _read(file, at, 8)
+        length = int.from_bytes(head[4:], order)
         if head[:4] in (b"data", b"SSND"):
-            return _promised(length, size - at - 8)
+            return at + 8, _promised(length, size - at - 8)
         at += 8 + length + length % 2
-    return 1.0
+    return 0, 1.0
 
 
 def _au(file: BinaryIO, size: int) -> list[Recording]:
