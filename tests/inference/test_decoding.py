@@ -158,6 +158,11 @@ def test_a_third_of_a_file_is_a_third_of_its_length(wholes: dict[str, bytes], fo
     assert faults == [Fault("truncated", "2.0 of 6.0 s")]
 
 
+def test_mpeg4_that_is_cut_says_how_much_is_there(wholes: dict[str, bytes]) -> None:
+    samples, rate, faults = ours(FAULTS["cut"](wholes["m4a"]))
+    assert faults == [Fault("truncated", f"{len(samples) / rate:.1f} of 6.0 s")]
+
+
 @pytest.mark.parametrize("form", ["flac", "vorbis", "mp3", "mp3 vbr", "mp3 vbr without header"])
 def test_damage_is_left_out_and_what_follows_is_heard(wholes: dict[str, bytes], form: str) -> None:
     whole, rate, _ = ours(wholes[form])

@@ -123,6 +123,17 @@ def test_an_mp3_of_three_frames_is_none(frames: int) -> None:
     assert len(audio.load(MP3[: FIRST.length + ends[5]])) > 0
 
 
+def test_an_mp3_that_is_cut_has_all_samples_of_its_frames() -> None:
+    """The encoder's padding, which a player leaves out, is in the last frame, which is not there."""
+    frames = [(at, frame) for at, _, frame in recordings._mpeg_frames(io.BytesIO(MP3), 0, len(MP3))]
+    at, frame = frames[100]
+    samples, faults = ours(MP3[:at])
+    delay = recordings._facts(MP3[:200], frames[0][1])[1]
+    assert len(samples) == 99 * frame.samples - delay - 529
+    np.testing.assert_array_equal(samples, ours(MP3)[0][: len(samples)])
+    assert [each.kind for each in faults] == ["truncated"]
+
+
 @pytest.mark.parametrize("tags", [b"", ID3V2, ID3V1 + ID3V2, ID3V1])
 def test_joined_mp3s_are_both_heard_whole(tags: bytes) -> None:
     whole = ours(MP3)[0]
