@@ -48,6 +48,7 @@ _OTHERS: Final = {
     b"<": "HTML or XML",
     b"PK": "a ZIP archive",
 }
+_CUT: Final = "no samples: the file is cut"
 _SAYS_NOTHING: Final = (
     "Format not recognised",
     "File does not exist",
@@ -146,7 +147,8 @@ def _open_audio(file: BinaryIO, faults: list[Fault]) -> tuple[int, int, Iterator
         with _Sequential(found[0].open(file)) as first:
             form = first.samplerate, first.channels
     except soundfile.LibsndfileError as error:
-        raise UndecodableError(_description(file, error)) from None
+        reason = _CUT if found[0].promised > 1 else _description(file, error)
+        raise UndecodableError(reason) from None
     return *form, _blocks(file, found, form, faults)
 
 
@@ -172,7 +174,7 @@ def _blocks(
             reason = f"damaged behind {done / form[0]:.1f} s ({_words(error)})"
             raise UndecodableError(reason) from None
     if not done and any(recording.promised > 1 for recording in found):
-        raise UndecodableError("no samples: the file is cut")
+        raise UndecodableError(_CUT)
 
 
 def _decoded(
@@ -180,6 +182,7 @@ def _decoded(
 ) -> Iterator[np.ndarray]:
     """Yield the recordings' samples, and add what is wrong with each one."""
     rate, start = form[0], 0.0
+    damaged, joined = list[float](), list[float]()
     for number, recording in enumerate(found):
         with _Sequential(recording.open(file)) as sound:
             if (sound.samplerate, sound.channels) != form:
@@ -187,8 +190,6 @@ def _decoded(
                     f"another recording from {start:.1f} s on, of {sound.samplerate} Hz and "
                     f"{sound.channels} channels instead of {rate} Hz and {form[1]}. Cut the file"
                 )
-            if number:
-                faults.append(Fault("joined", f"another recording from {start:.1f} s on"))
             length = 0
             # No more is asked for than there is: libFLAC would look for a frame behind the last one.
             while length < sound.frames:
@@ -198,8 +199,12 @@ def _decoded(
                     break
                 length += len(block)
                 yield block
-        faults += recording.faults(start, length / rate)
+        faults += recording.length_faults(start, length / rate)
+        damaged += [start + at for at in recording.damaged]
+        joined += [start] if number and not recording.continues else []
         start += length / rate
+    faults += [Fault("damaged", f"at {recordings.places(damaged)}")] if damaged else []
+    faults += [Fault("joined", f"another recording from {recordings.places(joined)} on")] if joined else []
 
 
 def _description(file: BinaryIO, error: soundfile.LibsndfileError) -> str:

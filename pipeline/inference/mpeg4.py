@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from .errors import UndecodableError
-from .recordings import TOLERANCE, Fault, after_id3, damaged_at
+from .recordings import TOLERANCE, Fault, after_id3, places
 
 SUFFIXES: Final = (".m4a", ".mp4", ".aac")
 _MOST_BOXES: Final = 10_000
@@ -64,7 +64,7 @@ def _blocks(file: BinaryIO, faults: list[Fault]) -> Iterator[np.ndarray]:
         length = float((stream.duration or 0) * stream.time_base) if _format(file) == "mov" else end
     if is_lost:  # up to the end: cut, not damaged
         del damaged[-1]
-    faults += damaged_at(damaged)
+    faults += [Fault("damaged", f"at {places(damaged)}")] if damaged else []
     if length - end > TOLERANCE:
         faults.append(Fault("truncated", f"{end:.1f} of {length:.1f} s"))
     elif is_lost:

@@ -14,7 +14,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice, pairwise
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 FAULTS: Final = ("truncated", "damaged", "joined")
@@ -22,7 +22,7 @@ TOLERANCE: Final = 0.05  # s; a header may be off by a frame or two
 
 _LONGEST: Final = 1_860.0  # s; a file is not read further, so it is not searched further
 _WINDOW: Final = 1 << 20  # bytes
-_MOST: Final = 10_000  # chunks, blocks of metadata, or recordings, in a file
+_MOST: Final = 1_000  # chunks, tags, blocks of metadata, or recordings, in a file
 _MOST_NAMED: Final = 5  # places of damage
 _TRIES: Final = 100_000  # places of a damaged file that are tried as a frame's start: less than a second
 
@@ -35,10 +35,16 @@ class Fault:
     words: str
 
 
-def damaged_at(places: list[float]) -> list[Fault]:
-    """Return the fault of a file with damage at these places, in seconds; none for no place."""
-    named, more = ", ".join(f"{at:.1f}" for at in places[:_MOST_NAMED]), len(places) - _MOST_NAMED
-    return [Fault("damaged", f"at {named} s" + (f" and {more} more" if more > 0 else ""))] if places else []
+def places(seconds: list[float]) -> str:
+    """Return places in a file in words.
+
+    Examples
+    --------
+    >>> places([4.21]), places([1, 2, 3, 4, 5, 6, 7])
+    ('4.2 s', '1.0, 2.0, 3.0, 4.0, 5.0 s and 2 more')
+    """
+    named, more = ", ".join(f"{each:.1f}" for each in seconds[:_MOST_NAMED]), len(seconds) - _MOST_NAMED
+    return f"{named} s" + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass
@@ -56,12 +62,15 @@ class Recording:
         and ends within a frame or before its last page.
     damaged
         Where parts are left out, in seconds from the recording's start.
+    continues
+        Whether it is a further piece of the recording before, to be decoded by itself all the same.
     """
 
     ranges: list[tuple[int, int]] = field(default_factory=list)
     header: bytes = b""
     promised: float = 1.0
     damaged: list[float] = field(default_factory=list)
+    continues: bool = False
 
     def add(self, start: int, stop: int) -> None:
         """Append bytes of the file."""
@@ -69,18 +78,19 @@ class Recording:
             start = self.ranges.pop()[0]
         self.ranges.append((start, stop))
 
-    def faults(self, start: float, seconds: float) -> list[Fault]:
-        """Return what is wrong with it, given where it begins in its file and how long it is, in seconds."""
-        found = damaged_at([start + at for at in self.damaged])
-        promised = seconds * self.promised
-        if self.promised == math.inf:
+    def length_faults(self, start: float, seconds: float) -> list[Fault]:
+        """Return what is wrong with its length, given where it begins in what was read, and its seconds."""
+        missing = seconds * (self.promised - 1)
+        if missing == math.inf:
             words = f"ends at {start + seconds:.1f} s, within a frame or before its last page"
-            found.append(Fault("truncated", words))
-        elif promised - seconds > TOLERANCE:
-            found.append(Fault("truncated", f"{seconds:.1f} of {promised:.1f} s"))
-        elif seconds - promised > TOLERANCE:
-            found.append(Fault("joined", f"{seconds:.1f} s instead of the {promised:.1f} s of its header"))
-        return found
+            return [Fault("truncated", words)]
+        if missing > TOLERANCE:
+            return [Fault("truncated", f"{start + seconds:.1f} of {start + seconds + missing:.1f} s")]
+        if missing < -TOLERANCE:
+            return [
+                Fault("joined", f"{seconds:.1f} s instead of the {seconds + missing:.1f} s of its header")
+            ]
+        return []
 
     def open(self, file: BinaryIO) -> io.BufferedReader:
         """Return the recording as a file of its own."""
@@ -132,7 +142,7 @@ def find(file: BinaryIO, *, check: bool = False) -> list[Recording]:
     Examples
     --------
     >>> find(io.BytesIO(b"no audio"))
-    [Recording(ranges=[(0, 8)], header=b'', promised=1.0, damaged=[])]
+    [Recording(ranges=[(0, 8)], header=b'', promised=1.0, damaged=[], continues=False)]
     """
     size = file.seek(0, io.SEEK_END)
     start = after_id3(file)
@@ -153,7 +163,10 @@ def find(file: BinaryIO, *, check: bool = False) -> list[Recording]:
 def after_id3(file: BinaryIO, at: int = 0) -> int:
     """Return where the ID3v2 tags at ``at`` end; ``at`` if there is none, or nothing behind them."""
     end = at
-    while (tag := _read(file, end, 10))[:3] == b"ID3" and len(tag) == 10:
+    for _ in range(_MOST):
+        tag = _read(file, end, 10)
+        if len(tag) < 10 or tag[:3] != b"ID3":
+            break
         size = functools.reduce(lambda high, low: high << 7 | low & 0x7F, tag[6:], 0)
         end += size + (20 if tag[5] & 0x10 else 10)
     return end if _read(file, end, 1) else at
@@ -237,7 +250,8 @@ class _Mpeg:
             self.found.promised = promised / self.count
         elif is_cut and not promised:
             self.found.promised = math.inf
-        if abs(promised - self.count) > 1:  # the last frame is another than the one with the padding
+        is_last = abs(promised - self.count) <= 1 or (self.found.damaged and not is_cut)
+        if not is_last:  # the last frame of the recording, which has the padding, is missing
             padding = 0
         if self.frame.form[0] & 6 == 2:  # layer III, the only one with such headers
             self.found.header = _info(self.head, self.count, delay, padding)
@@ -261,6 +275,8 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> list[Recording]:
     rest = _frame(_read(file, end, 4))
     is_cut = bool(found and rest and rest.form == found[-1].frame.form)
     whole = [each for each in found if each.count >= _FEWEST]
+    if found and not whole:
+        return [Recording(promised=math.inf)]
     return [each.recording(is_cut=is_cut and each is found[-1]) for each in whole]
 
 
@@ -359,9 +375,9 @@ _CRC16: Final = _crc_table(0x8005, 16)
 
 
 def _flac(file: BinaryIO, start: int, size: int, *, check: bool) -> list[Recording]:
-    starts = list(_matches(file, _FLAC_START, start, size))
-    parts = zip(starts, [*starts[1:], size], strict=True)
-    return [found for part in parts if (found := _flac_recording(file, *part, check=check))]
+    marks = islice(_matches(file, _FLAC_START, start, size), _MOST)
+    parts = pairwise([*marks, size])
+    return [found for part in parts for found in _flac_recording(file, *part, check=check)]
 
 
 class _FlacFrame(NamedTuple):
@@ -373,29 +389,26 @@ class _FlacFrame(NamedTuple):
     form: tuple[int, int, int]
 
 
-def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> Recording | None:
-    """Return the recording whose marker is at ``start``; None if it has no whole frame."""
+def _flac_recording(file: BinaryIO, start: int, stop: int, *, check: bool) -> list[Recording]:
+    """Return the recording whose marker is at ``start``, in pieces without gaps."""
     info = _read(file, start + 8, 34)
-    rate, total = _number(info[10:13]) >> 4, _number(info[13:18]) & (1 << 36) - 1
-    found, expected, count = Recording(), 0, 0
+    total = _number(info[13:18]) & (1 << 36) - 1
+    found, expected, count = list[Recording](), 0, 0
     frames = list(_flac_frames(file, start, stop, total))
-    for frame, end in zip(frames, [frame.at for frame in frames[1:]] + [stop], strict=True):
-        is_last = (
-            end == stop and frame.first + frame.samples != total
-        )  # behind the last one there may be tags
-        if (check or is_last) and _crc(_read(file, frame.at, end - frame.at), _CRC16, 16):
+    for frame, end in zip(frames, [*(frame.at for frame in frames[1:]), stop], strict=False):
+        # Behind the last frame there may be tags; any other that comes last is perhaps cut.
+        is_cut = end == stop and frame.first + frame.samples != total
+        if (check or is_cut) and _crc(_read(file, frame.at, end - frame.at), _CRC16, 16):
             continue
-        if frame.first > expected:
-            found.damaged.append(expected / rate)
-        found.add(frame.at, end)
+        if not found or frame.first > expected:  # libFLAC would put silence into a gap, or too little of it
+            found.append(Recording(continues=bool(found), damaged=[0.0] if frame.first > expected else []))
+            count = 0
+        found[-1].add(frame.at, end)
         expected, count = frame.first + frame.samples, count + frame.samples
-    if not count:
-        return None
-    found.promised = total / expected if total else 1.0
-    found.header = (
-        _FLAC_MARK + info[:13] + (_number(info[13:18]) & ~((1 << 36) - 1) | count).to_bytes(5, "big")
-    )
-    found.header += info[18:]
+        samples = (_number(info[13:18]) >> 36 << 36 | count).to_bytes(5, "big")
+        found[-1].header = _FLAC_MARK + info[:13] + samples + info[18:]
+    if found and total:
+        found[-1].promised = 1.0 + (total - expected) / count
     return found
 
 
@@ -493,13 +506,14 @@ def _ogg(file: BinaryIO, start: int, size: int) -> list[Recording]:
 
 def _pages(file: BinaryIO, at: int, size: int) -> Iterator[tuple[int, _Page]]:
     """Yield each undamaged page and where it is."""
+    tries = iter(range(_TRIES))
     while True:
         if page := _page(file, at):
             yield at, page
             at += page.length
             continue
-        following = (each for each in _matches(file, _OGG_PAGE, at + 1, size) if _page(file, each))
-        after = next(following, None)
+        places = (place for place, _ in zip(_matches(file, _OGG_PAGE, at + 1, size), tries, strict=False))
+        after = next((place for place in places if _page(file, place)), None)
         if after is None:
             return
         at = after
@@ -514,10 +528,7 @@ def _page(file: BinaryIO, at: int) -> _Page | None:
     page = _read(file, at, 27 + head[26] + sum(sizes))
     # The checksum is zlib's with the bits of each byte, and of the result, the other way round.
     crc = ~zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(_REVERSED), 0xFFFFFFFF) & 0xFFFFFFFF
-    if (
-        len(page) < 27 + len(sizes) + sum(sizes)
-        or crc.to_bytes(4, "little").translate(_REVERSED)[::-1] != page[22:26]
-    ):
+    if crc.to_bytes(4, "little").translate(_REVERSED)[::-1] != page[22:26]:
         return None
     granule = int.from_bytes(head[6:14], "little", signed=True)
     content = page[27 + len(sizes) :][:64]
@@ -544,24 +555,25 @@ def _chunks(file: BinaryIO, size: int) -> list[Recording]:
     while (form := _read(file, at, 8))[:4] in (b"RIFF", b"RF64", b"FORM") and len(found) < _MOST:
         order: Literal["big", "little"] = "big" if form[:4] == b"FORM" else "little"
         length = int.from_bytes(form[4:], order)
-        found.append(
-            Recording(
-                [(at, min(at + 8 + length, size))], promised=_chunk_promised(file, at + 12, size, order)
-            )
-        )
+        samples, promised = _sample_chunk(file, at + 12, size, order)
+        found.append(Recording([(at, min(at + 8 + length, size))], promised=promised))
+        if samples and not length:  # a program that wrote into a pipe, or was killed
+            unknown = b"\xff\xff\xff\xff"
+            header = form[:4] + unknown + _read(file, at + 8, samples - at - 12) + unknown
+            return [Recording([(samples, size)], header)]
         at += 8 + length + length % 2
     return found if len(found) > 1 else [Recording([(0, size)], promised=each.promised) for each in found]
 
 
-def _chunk_promised(file: BinaryIO, at: int, size: int, order: Literal["big", "little"]) -> float:
-    """Return how long the chunk of samples is, relative to what is there."""
+def _sample_chunk(file: BinaryIO, at: int, size: int, order: Literal["big", "little"]) -> tuple[int, float]:
+    """Return where the samples begin (0: nowhere), and their promised length relative to what is there."""
     for _ in range(_MOST):
-        head = _read(file, at, 24)
-        length = int.from_bytes(head[4:8], order)
+        head = _read(file, at, 8)
+        length = int.from_bytes(head[4:], order)
         if head[:4] in (b"data", b"SSND"):
-            return _promised(length, size - at - 8)
+            return at + 8, _promised(length, size - at - 8)
         at += 8 + length + length % 2
-    return 1.0
+    return 0, 1.0
 
 
 def _au(file: BinaryIO, size: int) -> list[Recording]:

@@ -138,9 +138,7 @@ def test_a_header_is_not_believed(promised: int) -> None:
     content = bytearray(whole)
     content[21] = content[21] & 0xF0 | promised >> 32
     content[22:26] = (promised & 0xFFFFFFFF).to_bytes(4, "big")
-    samples = audio.load(bytes(content))
-    np.testing.assert_array_equal(samples, audio.load(whole)[: len(samples)])
-    assert len(samples) in (promised, RATE)
+    np.testing.assert_array_equal(audio.load(bytes(content)), audio.load(whole))
 
 
 WAV = encode(tone(440, seconds=0.05), RATE, "WAV", "PCM_16")

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_every_package_that_shipped_code_imports_is_pinned() -> None:
         if isinstance(node, ast.ImportFrom) and not node.level:
             found.add(str(node.module).split(".")[0])
     assert found - set(sys.stdlib_module_names) - {"pipeline"} <= {*shipped.REQUIREMENTS, *shipped.OPTIONAL}
+
+
+def test_what_is_decoded_by_an_extra_here_can_be_decoded_where_a_model_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyAV, if the project has it; else a model needs it no more than the project."""
+    assert f"av=={version('av')}" in shipped.requirements()
+    monkeypatch.setattr(shipped, "OPTIONAL", ("no-such-package",))
+    assert [each.split("==")[0] for each in shipped.requirements()] == list(shipped.REQUIREMENTS)
 
 
 @pytest.mark.parametrize(
