@@ -9,13 +9,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from pipeline.errors import DataError
 from pipeline.files import read_json
 from pipeline.registry import alone
+
+FIRST_NAME: Final = "pipeline"  # as which versions of the first releases ship their code
 
 
 def folder_of(name: str, version: str) -> Path:
@@ -51,6 +53,11 @@ def card_of(folder: Path) -> dict[str, Any]:
     return read_json(next(folder.glob("artifacts/*.json")))
 
 
+def is_first_release(folder: Path) -> bool:
+    """Return whether a version ships its code by a name that is taken in this process."""
+    return (folder / "code" / FIRST_NAME).exists()
+
+
 def predict(folder: Path, files: Sequence[Path]) -> pd.DataFrame:
     """Return a version's probabilities.
 
@@ -69,8 +76,7 @@ def predict(folder: Path, files: Sequence[Path]) -> pd.DataFrame:
     classes = card_of(folder)["classes"]
     if not files:
         return pd.DataFrame(columns=classes, dtype=float)
-    # Versions of the first releases ship their code as `pipeline`, a name that is taken in this process.
-    ask = _in_a_process if (folder / "code" / "pipeline").exists() else _here
+    ask = _in_a_process if is_first_release(folder) else _here
     return ask(folder, files).reindex(columns=classes).astype(float).reset_index(drop=True)
 
 

@@ -17,15 +17,13 @@ from pipeline.inference import audio
 from pipeline.promotion_rule import Candidate
 from pipeline.quality import sample_files
 from pipeline.registry import seen, shipped
-from pipeline.registry.versions import model_name
+from pipeline.registry.versions import CONTENT, model_name
 from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.tables.trained_models import card_path
 from pipeline.tracking import card_tags, open_run
 from pipeline.training import backend
 from pipeline.training.weights import load_model
-
-CONTENT: Final = "content_sha256"  # tag: what identifies a version
 
 _ONNX_TOLERANCE: Final = 1e-4  # in probability; measured differences are below 1e-6
 

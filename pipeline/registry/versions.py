@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pipeline.tracking import PROMOTED
 
+CONTENT: Final = "content_sha256"  # tag: what identifies a version; the first releases had none
 PROMOTED_AT: Final = "promoted_at"  # tag: when a version became champion; stays when another follows
 _PROMOTED: Final = "promoted"
 _MOST: Final = 20  # promoted versions looked at, latest first

@@ -26,7 +26,7 @@ from pipeline import params, promotion_rule, tracking
 from pipeline.errors import DataError, ParamsError, UnavailableError
 from pipeline.files import read_json, write_json
 from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Terms, Version
-from pipeline.registry import answers, lease, seen, versions
+from pipeline.registry import answers, lease, repacked, seen, versions
 from pipeline.registry import candidates as workspace
 from pipeline.registry.versions import champion_entry, model_name, version_summary
 from pipeline.stage_run import run_stage
@@ -207,7 +207,9 @@ def promote(task: str, candidate: Candidate | None, settings: params.PromotePara
 
 
 def _promote(stand: Stand, candidate: Candidate | None, terms: Terms, held: lease.Lease) -> dict[str, Any]:
-    client, task, champion = stand.client, stand.task, stand.champion()
+    client, task = stand.client, stand.task
+    repacked.repack_champion(client, task, held)
+    champion = stand.champion()
     before = version_summary(client, task, champion.number) if champion else None
     number = workspace.ensure_version(client, task, candidate) if candidate else None
     if champion and number == champion.number:

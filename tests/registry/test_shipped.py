@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from pipeline import source_code, tracking
-from pipeline.registry import answers, candidates, shipped
-from pipeline.registry.versions import model_name
+from pipeline.registry import answers, candidates, lease, repacked, shipped
+from pipeline.registry.versions import champion_entry, model_name
 from tests.conftest import ROOT
 from tests.registry import tiny
 
@@ -164,31 +164,59 @@ def test_dvc_registers_again_when_what_a_version_ships_has_changed() -> None:
     assert "serving.classifier.Classifier" in reached
 
 
-@pytest.mark.slow
-def test_a_version_of_the_first_releases_still_answers_by_its_own_code(
-    tracks: pd.DataFrame, tmp_path: Path
-) -> None:
-    """It ships `pipeline` and `serving` whole, names that are taken here, and knows no content of tracks."""
+def put_first_release(tracks: pd.DataFrame, folder: Path) -> None:
+    """Make a champion as 0.1.0 did: its modules are ``pipeline.audio`` and others that are no more."""
     mlflow = tracking.configure()
-    old = tmp_path / "old"
-    tiny.copy_project(ROOT, old)
-    logmel = old / "pipeline/inference/logmel.py"
-    changed = logmel.read_text().replace("_AMIN, out=power))", "_AMIN, out=power)) + np.float32(40.0)")
-    logmel.write_text(changed)
-    tiny.graph(old / "model.onnx", [tiny.CENTRES[one] + 40.0 for one in tiny.CLASSES])
+    (folder / "pipeline").mkdir(parents=True)
+    for file, text in shipped.sources().items():
+        old = text.replace("pipeline.inference", "pipeline")
+        old = old.replace("_AMIN, out=power))", "_AMIN, out=power)) + np.float32(40.0)")
+        (folder / "pipeline" / file).write_text(old)
+    tiny.graph(folder / "model.onnx", [tiny.CENTRES[one] + 40.0 for one in tiny.CLASSES])
     card = candidates.shipped_card("genre", tiny.put_model(tracks).model)
     card = {key: value for key, value in card.items() if key != "seen_sha256"}
     card |= {"weights_sha256": "old", "seen_tracks": list(tracks["track_id"][:3])}
-    candidates.write_json(old / "genre-lenet5.json", card)
+    candidates.write_json(folder / "genre-lenet5.json", card)
     with tracking.run("genre", "old", {}):
         uri = mlflow.pyfunc.log_model(
             name="old",
-            python_model=str(ROOT / "serving/classifier.py"),
-            artifacts={"graph": str(old / "model.onnx"), "card": str(old / "genre-lenet5.json")},
-            code_paths=[str(old / "pipeline"), str(old / "serving")],
+            python_model=str(shipped.CLASSIFIER),
+            artifacts={"graph": str(folder / "model.onnx"), "card": str(folder / "genre-lenet5.json")},
+            code_paths=[str(folder / "pipeline")],
             pip_requirements=shipped.requirements(),
         ).model_uri
     mlflow.register_model(uri, model_name("genre"), tags={"decision": "promoted", "weights_sha256": "old"})
     mlflow.MlflowClient().set_registered_model_alias(model_name("genre"), tracking.PROMOTED, "1")
+    classifier = answers.folder_of(model_name("genre"), "1") / shipped.CLASSIFIER.name
+    text = classifier.read_text().replace("pipeline.inference", "pipeline")
+    classifier.write_text(text)  # here and not before: MLflow tries what it logs, and has this release's code
+
+
+@pytest.mark.slow
+def test_a_champion_of_the_first_releases_is_packed_anew_answers_as_before_and_is_compared(
+    tracks: pd.DataFrame, tmp_path: Path
+) -> None:
+    """It ships modules that are no more, under a name that is taken here, and knows no content of tracks."""
+    put_first_release(tracks, tmp_path / "old")
+    files = sorted(Path("data").rglob("*.wav"))[::4]
+    before = answers.predict(answers.folder_of(model_name("genre"), "1"), files)
     outcome = tiny.run(tiny.put_model(tracks, name="cnn64"))
-    assert "macro-F1 1.000 against 1.000 of version 1 on 12 tracks" in outcome["reason"]
+    assert "macro-F1 1.000 against 1.000 of version 2 on 12 tracks" in outcome["reason"]
+    load = tracking.configure().pyfunc.load_model
+    model = load(f"models:/{model_name('genre')}@{tracking.PROMOTED}")
+    after = model.predict(pd.DataFrame({"audio": [path.read_bytes() for path in files]}))
+    pd.testing.assert_frame_equal(after.astype(float), before, check_exact=True)
+    assert tiny.run(tiny.put_model(tracks, name="cnn64"))["before"]["version"] == "2", "packed once"
+
+
+def test_a_champion_whose_answers_cannot_be_checked_stays_as_it_is(
+    tracks: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_first_release(tracks, tmp_path / "old")
+    for path in Path("data").rglob("*.wav"):
+        path.unlink()
+    client = tracking.configure().MlflowClient()
+    with lease.hold(client, model_name("genre")) as held:
+        repacked.repack_champion(client, "genre", held)
+    assert "version 1 of an earlier release is not packed anew: expected" in capsys.readouterr().out
+    assert champion_entry(client, "genre").version == 1
