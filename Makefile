@@ -34,6 +34,7 @@ repro: setup data/dataset.json  ## run the whole pipeline; makes the sample libr
 
 # Names of files from the environment, as make puts them there: no quote or dollar in them is the shell's.
 LABEL_OPTIONS = $(if $(LABELS),--labels "$$LABELS") $(if $(ANNOTATOR),--annotator "$$ANNOTATOR")
+MAP_OPTION = $(if $(MAP),--map "$$MAP")
 gtzan: setup  ## swap the real GTZAN in: [ARCHIVE=genres.tar.gz or FOLDER] [LABELS=FILE]; without: download it
 	$(BIN)/python -m pipeline.sources.gtzan $(if $(ARCHIVE),"$$ARCHIVE") $(LABEL_OPTIONS)
 	$(BIN)/python -m pipeline.presets gtzan
@@ -42,7 +43,7 @@ gtzan: setup  ## swap the real GTZAN in: [ARCHIVE=genres.tar.gz or FOLDER] [LABE
 
 folder: setup  ## swap your own music in: SRC=FOLDER [LABELS=FILE [ANNOTATOR=NAME]] [ARTISTS=CSV] [GENRE=folder|tags]
 	@test -n "$$SRC" || { echo "error: expected make folder SRC=FOLDER [LABELS=FILE] [ARTISTS=CSV] [GENRE=folder|tags]" >&2; exit 2; }
-	$(BIN)/python -m pipeline.sources.folder "$$SRC" $(LABEL_OPTIONS) $(if $(ARTISTS),--artists "$$ARTISTS") $(if $(GENRE),--genre "$$GENRE")
+	$(BIN)/python -m pipeline.sources.folder "$$SRC" $(LABEL_OPTIONS) $(MAP_OPTION) $(if $(ARTISTS),--artists "$$ARTISTS") $(if $(GENRE),--genre "$$GENRE")
 	@echo "now: make repro"
 
 # The columns that a reader wants: scores, and the parameters that differ. `dvc exp show` alone has every dependency too.

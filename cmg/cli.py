@@ -57,6 +57,15 @@ Annotator = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Map = Annotated[
+    str,
+    typer.Option(
+        "--map",
+        metavar="NAME",
+        help="What a data set's columns mean: emotify, mtg-jamendo, deam, pmemo, or a .yaml file.",
+        show_default=False,
+    ),
+]
 
 
 @app.callback()
@@ -65,24 +74,24 @@ def _app() -> None:
 
 
 @labels.command()
-def check(file: LabelFile, annotator: Annotator = "", as_json: AsJson = False) -> None:
+def check(file: LabelFile, annotator: Annotator = "", label_map: Map = "", as_json: AsJson = False) -> None:
     """Say what adding FILE would do; change nothing. Exit code 2 if any row would be rejected."""
     from pipeline import params
     from pipeline.labelling import inbox
 
     with _quiet(as_json):
-        intake = inbox.check(file, settings=params.read().intake, annotator=annotator)
+        intake = inbox.check(file, settings=params.read().intake, annotator=annotator, label_map=label_map)
     _print_outcome(intake, as_json=as_json, verb="would be")
 
 
 @labels.command()
-def add(file: LabelFile, annotator: Annotator = "", as_json: AsJson = False) -> None:
+def add(file: LabelFile, annotator: Annotator = "", label_map: Map = "", as_json: AsJson = False) -> None:
     """Copy FILE into the inbox and merge its good rows. Exit code 2 if any row was rejected."""
     from pipeline import params
     from pipeline.labelling import inbox
 
     with _quiet(as_json):
-        intake = inbox.add(file, settings=params.read().intake, annotator=annotator)
+        intake = inbox.add(file, settings=params.read().intake, annotator=annotator, label_map=label_map)
     _print_outcome(intake, as_json=as_json, verb="were")
 
 

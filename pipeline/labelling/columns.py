@@ -33,6 +33,11 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def column_name(cell: object) -> str:
+    """Return a header cell as columns are compared: ``" Track ID"`` → ``"track_id"``."""
+    return re.sub(r"[ -]+", "_", str(cell).strip().lower())
+
+
 def renamed(header: Sequence[str], *, name: str, wanted: Sequence[str] = LABEL_COLUMNS) -> dict[str, str]:
     """Return, by a column's name, the contract's name for it, where that is another.
 

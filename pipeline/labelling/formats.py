@@ -27,8 +27,10 @@ import pandas as pd
 
 from pipeline import identity
 from pipeline.errors import DataError
-from pipeline.labelling import columns, dates, label_studio, workbook
+from pipeline.labelling import columns, dates, label_maps, label_studio, workbook
+from pipeline.labelling.columns import column_name
 from pipeline.labelling.file_limits import FileFaultError, Limits, check_size, check_values
+from pipeline.labelling.label_maps import LabelMap
 from pipeline.labelling.label_studio import CONFIDENCE
 from pipeline.tables.mood_labels import LABEL_COLUMNS, csv_records
 from pipeline.tables.text_csv import decoded, delimiter
@@ -71,6 +73,8 @@ class Batch:
         By column, and by the text of a cell that has two readings: these.
     from_audio
         The tracks are addresses of audio, which no person wrote.
+    of_data_set
+        The rows are a whole data set's: those of tracks that are not here are no faults.
     """
 
     rows: pd.DataFrame
@@ -80,6 +84,7 @@ class Batch:
     notes: tuple[str, ...] = ()
     hints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     from_audio: bool = False
+    of_data_set: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,11 +100,14 @@ class Source:
     modified
         When the file was last written to, with its UTC offset: the time of rows in a file without times.
         None if it is not known; then the file must say.
+    label_map
+        What the columns of a data set that others made mean; see `label_maps`.
     """
 
     name: str
     annotator: str = ""
     modified: datetime | None = None
+    label_map: LabelMap | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class _Table:
 
     cells: pd.DataFrame
     positions: pd.Series
-    extra: Mapping[str, str] = field(default_factory=dict)
+    beyond: Mapping[str, Sequence[str]] = field(default_factory=dict)
     of_tasks: bool = False
     notes: tuple[str, ...] = ()
 
@@ -151,12 +159,14 @@ def read(content: bytes, *, source: Source, limits: Limits) -> Batch:
         )
     with _uncollected():
         if suffix in WORKBOOKS:
-            return _batch(_of_workbook(content, name=source.name, limits=limits), source)
+            return _batch(_of_workbook(content, name=source.name, limits=limits), source, limits=limits)
         text = _text(content, name=source.name)
         if suffix in TABLES:
-            return _batch(_of_text(text, name=source.name, limits=limits), source)
+            return _batch(_of_text(text, name=source.name, limits=limits), source, limits=limits)
         is_lines = suffix == ".jsonl"
-        return _batch(_of_json(text, name=source.name, limits=limits, is_lines=is_lines), source)
+        return _batch(
+            _of_json(text, name=source.name, limits=limits, is_lines=is_lines), source, limits=limits
+        )
 
 
 @contextmanager
@@ -189,7 +199,7 @@ def _of_text(text: str, *, name: str, limits: Limits) -> _Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     found = csv_records(reader, path=Path(name), even=False)
     try:
-        header = [_column_name(cell) for cell in next(found, [0])[1:]]
+        header = [column_name(cell) for cell in next(found, [0])[1:]]
         _check_header(header, name=name, limits=limits)
         records = list(islice(found, limits.max_rows + 1))
     except DataError as error:
@@ -202,7 +212,7 @@ def _of_text(text: str, *, name: str, limits: Limits) -> _Table:
 def _of_workbook(content: bytes, *, name: str, limits: Limits) -> _Table:
     """Read the one sheet of a workbook."""
     found = workbook.read(content, name=name, limits=limits)
-    header = [_column_name(cell) for cell in found[0][1]] if found else []
+    header = [column_name(cell) for cell in found[0][1]] if found else []
     _check_header(header, name=name, limits=limits)
     lines = [f"row {number}" for number, _ in found[1:]]
     return _table(header, [cells for _, cells in found[1:]], lines, name=name, limits=limits)
@@ -217,13 +227,8 @@ def _table(
     rows = [[*record, *[""] * width][:width] for record in records]  # a spreadsheet drops blank ends
     table = pd.DataFrame(rows, columns=_named(header), dtype="str")  # (n_rows, n_columns)
     ends = {line: record[width:] for line, record in zip(lines, records, strict=True)}
-    extra = {line: few(end) for line, end in ends.items() if any(end)}
-    return _Table(_without_empty(table, header), pd.Series(lines, dtype="str"), extra)
-
-
-def _column_name(cell: object) -> str:
-    """Return a header cell as the contract spells it: ``" Track ID"`` → ``"track_id"``."""
-    return re.sub(r"[ -]+", "_", str(cell).strip().lower())
+    beyond = {line: end for line, end in ends.items() if any(end)}
+    return _Table(_without_empty(table, header), pd.Series(lines, dtype="str"), beyond)
 
 
 def _named(header: Sequence[str]) -> list[str]:
@@ -285,9 +290,9 @@ def _of_tasks(tasks: list[Any], *, name: str, limits: Limits) -> _Table:
 def _of_rows(items: list[dict[str, Any]], where: list[str], *, name: str, limits: Limits) -> _Table:
     """Bring JSON objects, each of which names its columns, into a table."""
     check_size(len(items), name=name, limits=limits)
-    header = list(dict.fromkeys(_column_name(key) for item in items for key in item))
+    header = list(dict.fromkeys(column_name(key) for item in items for key in item))
     _check_header(header, name=name, limits=limits)
-    rows = [{_column_name(key): _cell(value) for key, value in item.items()} for item in items]
+    rows = [{column_name(key): _cell(value) for key, value in item.items()} for item in items]
     return _table(
         header, [[row.get(key, "") for key in header] for row in rows], where, name=name, limits=limits
     )
@@ -300,8 +305,10 @@ def _cell(value: Any) -> str:
     return json.dumps(value)
 
 
-def _batch(found: _Table, source: Source) -> Batch:
+def _batch(found: _Table, source: Source, *, limits: Limits) -> Batch:
     """Bring a table of text, by whomever, into the one form."""
+    if source.label_map:
+        found = _mapped(found, source.label_map, name=source.name, limits=limits)
     table, positions, notes, from_audio = found.cells, found.positions, [*found.notes], found.of_tasks
     if label_studio.is_export(list(table)):
         kept = label_studio.finished(table)
@@ -328,11 +335,20 @@ def _batch(found: _Table, source: Source) -> Batch:
         rows,
         _unique(positions),
         dropped,
-        extra=found.extra,
+        extra={} if source.label_map else {line: few(list(end)) for line, end in found.beyond.items()},
         notes=tuple(map(visible, (*notes, *said, *read_as.notes))),
         hints={"labelled_at": read_as.hints},
         from_audio=from_audio,
+        of_data_set=source.label_map is not None,
     )
+
+
+def _mapped(found: _Table, label_map: LabelMap, *, name: str, limits: Limits) -> _Table:
+    """Return the labels that a data set's rows stand for."""
+    mapped = label_maps.apply(
+        found.cells, found.positions.tolist(), found.beyond, label_map, name=name, limits=limits
+    )
+    return _Table(mapped.cells, pd.Series(mapped.positions, dtype="str"), of_tasks=True, notes=mapped.notes)
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:

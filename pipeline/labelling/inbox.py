@@ -25,7 +25,7 @@ from pipeline import data_folder, identity
 from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.inference import audio
-from pipeline.labelling import dropped, formats, journal, merging, next_tracks
+from pipeline.labelling import dropped, formats, journal, label_maps, merging, next_tracks
 from pipeline.labelling.file_limits import FileFaultError, Limits
 from pipeline.labelling.track_names import TrackNames
 from pipeline.params import IntakeParams
@@ -178,6 +178,7 @@ def check(
     *,
     settings: IntakeParams,
     annotator: str = "",
+    label_map: str = "",
     data: Path = data_folder.DATA,
     docs: Path | None = None,
 ) -> Intake:
@@ -187,18 +188,20 @@ def check(
     ----------
     annotator
         Who gave the labels of rows that name nobody; blank: the file's columns or its name say.
+    label_map
+        What the columns of a data set that others made mean; see `label_maps.load`.
 
     Raises
     ------
     DataError
         The file is not there, or the labels that are there cannot be read.
     """
-    received = _received_from(file, settings=settings, annotator=annotator)
+    received = _received_from(file, settings=settings, annotator=annotator, label_map=label_map)
     return _examine(received, _Against.read(data), settings=settings, docs=docs).intake
 
 
 def read_first(
-    file: Path, *, tracks: TrackNames, settings: IntakeParams, annotator: str = ""
+    file: Path, *, tracks: TrackNames, settings: IntakeParams, annotator: str = "", label_map: str = ""
 ) -> tuple[Intake, str]:
     """Check the labels of a library that has none yet; nothing is changed.
 
@@ -214,7 +217,7 @@ def read_first(
     DataError
         The file is not there or cannot be read, or not one of its rows is good.
     """
-    received = _received_from(file, settings=settings, annotator=annotator)
+    received = _received_from(file, settings=settings, annotator=annotator, label_map=label_map)
     nothing = pd.DataFrame(columns=[LINE, *LABEL_COLUMNS], dtype="str")
     examined = _examine(received, _Against(nothing, tracks), settings=settings, docs=None)
     intake, text = examined.intake, _labels_text(examined.labels)
@@ -295,6 +298,7 @@ def add(
     *,
     settings: IntakeParams,
     annotator: str = "",
+    label_map: str = "",
     inbox: Path = INBOX,
     data: Path = data_folder.DATA,
     docs: Path = DATA_DOCS,
@@ -302,22 +306,22 @@ def add(
     """Copy ``file`` into the inbox and take it; other files that wait there stay.
 
     An error before the intake is certain takes the copy away again. A kill there leaves it in the inbox,
-    where the next run takes it as any file. With an ``annotator``, of whom that run would know nothing, the
-    copy is hidden and no run takes it.
+    where the next run takes it as any file. With an ``annotator`` or a ``label_map``, of which that run would
+    know nothing, the copy is hidden and no run takes it.
 
     Raises
     ------
     DataError
         The file is not there, or the labels or their history cannot be read.
     """
-    received = _received_from(file, settings=settings, annotator=annotator)
+    received = _received_from(file, settings=settings, annotator=annotator, label_map=label_map)
     with alone(inbox, data=data) as finished:
         for earlier in finished:
             print(f"{earlier.file}: an intake that was cut short is finished; see {inbox / earlier.moved_to}")
         _Against.read(data)  # raises while nothing has been copied yet
         if received.content is None:
             return received.intake
-        name = f".{received.intake.file}" if annotator else received.intake.file
+        name = f".{received.intake.file}" if annotator or label_map else received.intake.file
         with _copied(received.content, name=name, inbox=inbox) as copy:
             (intake,) = _take(received, copy.name, inbox=inbox, data=data, settings=settings, docs=docs)
             return intake
@@ -513,7 +517,7 @@ def _receive(name: str, *, inbox: Path, settings: IntakeParams) -> _Received | N
     return _parsed(formats.Source(plain), content, now=now, settings=settings)
 
 
-def _received_from(file: Path, *, settings: IntakeParams, annotator: str) -> _Received:
+def _received_from(file: Path, *, settings: IntakeParams, annotator: str, label_map: str) -> _Received:
     """Read a file that the user has named.
 
     Raises
@@ -528,7 +532,8 @@ def _received_from(file: Path, *, settings: IntakeParams, annotator: str) -> _Re
         content = dropped.read_chosen(file, max_megabytes=settings.max_megabytes)
     except (dropped.PassedOverError, OSError) as error:
         return _unread(plain, error, now=now)
-    source = formats.Source(plain, identity.single_blanks(annotator))
+    meaning = label_maps.load(label_map) if label_map else None
+    source = formats.Source(plain, identity.single_blanks(annotator), label_map=meaning)
     return _parsed(source, content, now=now, settings=settings)
 
 
@@ -590,6 +595,13 @@ def _checked(
     docs: Path | None,
 ) -> _Examined:
     """Check a file's rows, and merge the valid rows into a copy of the labels."""
+    if batch.of_data_set:
+        batch, n_elsewhere = _of_library(batch, against.tracks)
+        said = f"labels of tracks that are not in this library, left out: {n_elsewhere}"
+        nothing = replace(nothing, notes=(*nothing.notes, *([said] if n_elsewhere else ())))
+        if batch.rows.empty:
+            fault = f"{nothing.file}: expected tracks of this library, received none of them. {said}"
+            return _Examined(replace(nothing, fault=fault, alpha=merging.alpha(against.labels)))
     rows, respelled, track_hints = _as_known(batch, against)
     page = checks.page_name(nothing.file, now)
     verdict = checks.check_batch(
@@ -629,6 +641,15 @@ def _checked(
         rejected_rows=_rejected(bad, batch.positions, verdict.reasons),
     )
     return _Examined(intake, None if good.empty else table)
+
+
+def _of_library(batch: formats.Batch, tracks: TrackNames) -> tuple[formats.Batch, int]:
+    """Return the rows of a data set that name a track of this library, and how many do not."""
+    meant = {name: bool(tracks.meant(name)) for name in batch.rows["track_id"].unique()}
+    is_here = batch.rows["track_id"].map(meant).astype(bool)
+    positions = [where for where, here in zip(batch.positions, is_here, strict=True) if here]
+    rows = batch.rows[is_here].reset_index(drop=True)
+    return replace(batch, rows=rows, positions=positions), int((~is_here).sum())
 
 
 def _as_known(batch: formats.Batch, against: _Against) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:

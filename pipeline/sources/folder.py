@@ -70,6 +70,7 @@ def ingest(
     *,
     labels: Path | None = None,
     annotator: str = "",
+    label_map: str = "",
     artists: Path | None = None,
     genre_from: GenreFrom | None = None,
     name: str | None = None,
@@ -87,6 +88,8 @@ def ingest(
         present labels and history of the same library; see `kept_labels`.
     annotator
         Who gave the labels of rows that name nobody.
+    label_map
+        What the columns of a data set that others made mean; see `pipeline.labelling.label_maps`.
     artists
         CSV with a track (id, file name or path) and an artist a row, and perhaps a title; it takes
         precedence over tags.
@@ -116,7 +119,9 @@ def ingest(
         )
     plan = plan_library(source, artists=artists, genre_from=genre_from, before=_ids_before(data, name=title))
     given = (
-        kept_labels.read_given(labels, names=plan.names, settings=settings, annotator=annotator)
+        kept_labels.read_given(
+            labels, names=plan.names, settings=settings, annotator=annotator, label_map=label_map
+        )
         if labels
         else None
     )
@@ -343,6 +348,7 @@ def main() -> None:
         help="mood labels, at least a file name and a mood a row (default: the labels that are there)",
     )
     parser.add_argument("--annotator", default="", metavar="NAME", help=ANNOTATOR_HELP)
+    parser.add_argument("--map", default="", metavar="NAME", help="what a data set's columns mean")
     parser.add_argument("--artists", type=Path, metavar="CSV", help="file name, artist and perhaps title")
     parser.add_argument(
         "--genre", choices=get_args(GenreFrom), help="where genres are from (default: see above)"
@@ -359,6 +365,7 @@ def main() -> None:
         source,
         labels=labels,
         annotator=args.annotator,
+        label_map=args.map,
         artists=artists,
         genre_from=args.genre,
         name=name,

@@ -35,7 +35,12 @@ class GivenLabels:
 
 
 def read_given(
-    path: Path, *, names: TrackNames, annotator: str, settings: IntakeParams | None = None
+    path: Path,
+    *,
+    names: TrackNames,
+    annotator: str = "",
+    label_map: str = "",
+    settings: IntakeParams | None = None,
 ) -> GivenLabels:
     """Check the labels of a library before its data folder is put in place.
 
@@ -47,6 +52,8 @@ def read_given(
         The library's tracks.
     annotator
         Who gave the labels of rows that name nobody; blank: the file's name.
+    label_map
+        What the columns of a data set that others made mean; see `pipeline.labelling.label_maps`.
     settings
         Thresholds of the checks; None takes those of ``params.yaml``.
 
@@ -56,7 +63,8 @@ def read_given(
         The file cannot be read, or not one of its rows is good.
     """
     settings = settings or params.read().intake
-    return GivenLabels(*inbox.read_first(path, tracks=names, settings=settings, annotator=annotator))
+    found = inbox.read_first(path, tracks=names, settings=settings, annotator=annotator, label_map=label_map)
+    return GivenLabels(*found)
 
 
 def begin(staging: Path, given: GivenLabels | None) -> None:
