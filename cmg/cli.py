@@ -90,8 +90,12 @@ def add(file: LabelFile, annotator: Annotator = "", label_map: Map = "", as_json
     from pipeline import params
     from pipeline.labelling import inbox
 
+    settings = params.read()
     with _quiet(as_json):
-        intake = inbox.add(file, settings=params.read().intake, annotator=annotator, label_map=label_map)
+        intake = inbox.add(file, settings=settings.intake, annotator=annotator, label_map=label_map)
+        if intake.accepted:
+            learned = "mood" in settings.tasks
+            print("now: dvc repro" if learned else "to learn moods: write mood into tasks in params.yaml")
     _print_outcome(intake, as_json=as_json, verb="were")
 
 

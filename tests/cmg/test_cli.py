@@ -120,7 +120,10 @@ def test_add_merges_what_is_good(good: Path, bad: Path) -> None:
     assert (
         "2 were accepted (1 in a corrected spelling), 0 rejected" in cmg("labels", "add", "good.csv").stdout
     )
+    settings = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(settings.replace("  - genre\n  - mood\n", "  - genre\n"))
     said = cmg("labels", "add", "bad.csv", check=2).stdout
+    assert "to learn moods: write mood into tasks" in said
     assert "rejected: inbox/rejected/bad.csv" in said
     lines = Path("data/mood_labels.csv").read_text().splitlines()
     assert lines[-3:] == [
