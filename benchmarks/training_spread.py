@@ -1,6 +1,6 @@
 """How far test scores differ between CPUs and thread counts: ``python -m benchmarks.training_spread``.
 
-Trains every task and model of params.yaml on the features and splits of artifacts/, once for each setting,
+Trains the named models for every task on the features and splits of artifacts/, once for each setting,
 and prints each model's lowest and highest track accuracy on the test part. `CPUS` makes the libraries choose
 the code that they would run on other processors; the figures say nothing about a GPU.
 """
@@ -28,9 +28,8 @@ CPUS: Final = {
     "AVX2": {"OPENBLAS_CORETYPE": "Haswell", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "AVX": {"OPENBLAS_CORETYPE": "Sandybridge", "ONEDNN_MAX_CPU_ISA": "AVX"},
     "SSE4.1": {"OPENBLAS_CORETYPE": "Prescott", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
-THREADS: Final = (1, 2)
+THREADS: Final = (2, 1)
 
 
 def accuracy(task: str, name: str, settings: params.Params) -> float:
@@ -50,21 +49,21 @@ def accuracy(task: str, name: str, settings: params.Params) -> float:
     return float((answered.probabilities.argmax(axis=1) == answered.truth).mean())
 
 
-def train_all() -> list[dict[str, str | float]]:
-    """Train every task and model of params.yaml in this process."""
+def train_all(names: list[str]) -> list[dict[str, str | float]]:
+    """Train every task's models in this process."""
     settings = params.read()
     return [
         {"task": task, "model": name, "accuracy": accuracy(task, name, settings)}
         for task in settings.tasks
-        for name in settings.models
+        for name in names
     ]
 
 
-def train_elsewhere(cpu: str, n_threads: int) -> pd.DataFrame:
+def train_elsewhere(names: list[str], cpu: str, n_threads: int) -> pd.DataFrame:
     """Train all in a new process on an emulated CPU; one row per task and model."""
     threads = {"TF_NUM_INTRAOP_THREADS": str(n_threads), "OMP_NUM_THREADS": str(n_threads)}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training_spread", "--once"],
+        [sys.executable, "-m", "benchmarks.training_spread", "--once", *names],
         env=os.environ | CPUS[cpu] | threads,
         stdout=subprocess.PIPE,
         text=True,
@@ -78,13 +77,16 @@ def main() -> None:
     """Train on each emulated CPU by one thread and by two; print each run, then the ranges."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_spread", description=main.__doc__)
     parser.add_argument("--once", action="store_true", help="train here and print JSON")
-    if parser.parse_args().once:
-        print(json.dumps(train_all()))
+    parser.add_argument("models", nargs="*", metavar="model", help="default: those of params.yaml")
+    args = parser.parse_args()
+    names = args.models or list(params.read().models)
+    if args.once:
+        print(json.dumps(train_all(names)))
         return
     runs = []
     for cpu in CPUS:
         for n_threads in THREADS:
-            runs.append(train_elsewhere(cpu, n_threads))
+            runs.append(train_elsewhere(names, cpu, n_threads))
             scores = ", ".join(f"{row.task} {row.model} {row.accuracy:.3f}" for row in runs[-1].itertuples())
             print(f"{cpu}, {n_threads} threads: {scores}", flush=True)
     for (task, name), scores in pd.concat(runs).groupby(["task", "model"], sort=False)["accuracy"]:

@@ -141,8 +141,8 @@ FALL: Final = "b 9 7 4 2 0"
 # genres and moods were searched for such that no two are alike (correlation 0.21 at most): a network tells
 # them apart after a few epochs, wherever it is trained.
 SLIDERS_HZ: Final = (80, 200, 350, 500, 700, 900, 1150, 1450, 1850, 2350, 3000, 3800, 4800, 6100, 7700, 9700)
-SLIDER_DB: Final = 3.5  # a step of a genre's slider
-MOOD_SLIDER_DB: Final = 4.5
+SLIDER_DB: Final = 4.5  # a step of a genre's slider
+MOOD_SLIDER_DB: Final = 4.0
 EQUALISER_TAPS: Final = 1023
 
 
@@ -504,7 +504,7 @@ def equaliser_taps(decibels: np.ndarray) -> np.ndarray:
     return firwin2(EQUALISER_TAPS, hertz, gain, fs=SAMPLE_RATE)
 
 
-HISS: Final = 0.05  # of a tape; without it the logarithm of silence outweighs every note
+HISS: Final = 0.15  # of a tape; without it the logarithm of silence outweighs every note
 ROOM_SECONDS: Final = 0.25  # in which the echoes fall by 8.7 dB
 
 
