@@ -27,7 +27,7 @@ from functools import cache, partial
 from typing import Final
 
 import numpy as np
-from scipy.signal import firwin, firwin2, oaconvolve
+from scipy.signal import fftconvolve, firwin, firwin2
 
 SAMPLE_RATE: Final = 22_050  # Hz, as GTZAN
 STEPS_PER_BAR: Final = 16
@@ -398,11 +398,13 @@ def _waveform(voice: Voice, rolloff: float, frequency: float) -> np.ndarray:
 def _phase(frequency: float, vibrato: float, samples: int) -> np.ndarray:
     """Return positions in a waveform table, in integers and hence exact; shape (samples,)."""
     clock = np.arange(samples, dtype=np.int64)
-    # The phase deviates by depth / (2 pi rate) cycles.
-    deviation = frequency * (2 ** (vibrato / 1200) - 1) / (2 * np.pi * VIBRATO_HZ)
-    wave = np.round(deviation * np.sin(2 * np.pi * VIBRATO_HZ / SAMPLE_RATE * clock) * 2**TABLE_BITS)
     ticks = clock * round(frequency / SAMPLE_RATE * 2**32) >> (32 - TABLE_BITS)
-    return (ticks + wave.astype(np.int64)) % (1 << TABLE_BITS)
+    if vibrato:
+        # The phase deviates by depth / (2 pi rate) cycles.
+        deviation = frequency * (2 ** (vibrato / 1200) - 1) / (2 * np.pi * VIBRATO_HZ)
+        wave = deviation * np.sin(2 * np.pi * VIBRATO_HZ / SAMPLE_RATE * clock)
+        ticks += np.round(wave * 2**TABLE_BITS).astype(np.int64)
+    return ticks & ((1 << TABLE_BITS) - 1)
 
 
 def render_note(voice: Voice, samples: int, midi: int) -> np.ndarray:
@@ -460,7 +462,7 @@ def _hit(drum: Drum, tuning: float, rng: np.random.Generator) -> np.ndarray:
     """Return one stroke on a drum."""
     samples = int(4 * max(drum.tone_decay, drum.noise_decay) * SAMPLE_RATE)
     band = firwin(255, (drum.low, drum.high), pass_zero=False, fs=SAMPLE_RATE)
-    noise = oaconvolve(rng.uniform(-1, 1, samples), band, mode="same") * _fall(drum.noise_decay, samples)
+    noise = fftconvolve(rng.uniform(-1, 1, samples), band, mode="same") * _fall(drum.noise_decay, samples)
     pitch = drum.hertz * tuning * (1 + (drum.glide - 1) * _fall(drum.tone_decay / 4, samples))
     tone = np.sin(2 * np.pi / SAMPLE_RATE * np.cumsum(pitch)) * _fall(drum.tone_decay, samples)
     return drum.noise * noise + drum.tone * tone
@@ -544,7 +546,7 @@ def render(genre: str, mood: str, artist: Artist, *, samples: int, rng: np.rando
         signal += _play_part(score, part, VOICES[part.voice], rng)
     signal += _play_drums(score, feeling.drums, 1.0, rng) + rng.uniform(-HISS, HISS, samples)
     decibels = SLIDER_DB * sliders(band.equaliser) + MOOD_SLIDER_DB * sliders(feeling.equaliser)
-    response = oaconvolve(equaliser_taps(decibels + artist.equaliser), _echo(band.room * artist.room, rng))
-    signal = oaconvolve(signal, response)[:samples]
+    response = fftconvolve(equaliser_taps(decibels + artist.equaliser), _echo(band.room * artist.room, rng))
+    signal = fftconvolve(signal, response)[:samples]
     gain = min(feeling.loudness / np.sqrt(np.mean(signal**2)), PEAK / np.abs(signal).max())
     return np.round(signal * (32767 * gain)).astype(np.int16)
