@@ -27,7 +27,6 @@ CPUS: Final = {
     "this CPU": {},
     "AVX2": {"OPENBLAS_CORETYPE": "Haswell", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "AVX": {"OPENBLAS_CORETYPE": "Sandybridge", "ONEDNN_MAX_CPU_ISA": "AVX"},
-    "SSE4.1": {"OPENBLAS_CORETYPE": "Prescott", "ONEDNN_MAX_CPU_ISA": "SSE41"},
 }
 THREADS: Final = (2, 1)
 
