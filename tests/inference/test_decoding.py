@@ -142,7 +142,7 @@ def test_a_whole_file_is_what_was_written(wholes: dict[str, bytes], form: str) -
     assert np.corrcoef(*spectra)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("form", WRITERS.keys() - {"mp3 vbr without header", "m4a", "aac"})
+@pytest.mark.parametrize("form", sorted(WRITERS.keys() - {"mp3 vbr without header", "m4a", "aac"}))
 def test_joined_files_are_both_heard(wholes: dict[str, bytes], form: str) -> None:
     """Only the first was. MPEG-4 is read by its first index; what has no header goes on without a gap."""
     whole, rate, _ = ours(wholes[form])
