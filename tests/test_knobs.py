@@ -71,7 +71,7 @@ def new_labels(settings: Params) -> list[Any]:
     rows = "".join(f"t{n},Other,ann,2024-03-05T14:00:00Z\n" for n in range(60))
     file = Path("new.csv")
     file.write_text(f"track_id,mood,annotator,labelled_at\n{rows}")
-    fault = inbox._received_from(file, settings=settings.intake, annotator="").intake.fault
+    fault = inbox._received_from(file, settings=settings.intake, annotator="", label_map="").intake.fault
     checks = with_severity(intake._row_checks(settings.intake, NOW), settings.intake.severity)
     batch = [check.expected for check in intake._batch_checks(settings.intake)]
     before = pd.Series([MOODS[0]] * 50 + [MOODS[1]] * 50)
@@ -83,7 +83,7 @@ def too_large(settings: Params) -> str:
     """Return what is said of a file of 2 MB."""
     file = Path("large.csv")
     file.write_bytes(b"x" * 2_000_000)
-    return inbox._received_from(file, settings=settings.intake, annotator="").intake.fault
+    return inbox._received_from(file, settings=settings.intake, annotator="", label_map="").intake.fault
 
 
 def features(settings: Params) -> list[Any]:
