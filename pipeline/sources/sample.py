@@ -52,7 +52,7 @@ ISO_8601: Final = "%Y-%m-%dT%H:%M:%SZ"
 UNLABELLED_EVERY: Final = 6
 ANNOTATORS_PER_TRACK: Final = 3
 # Annotator → chance of hearing the intended mood.
-ANNOTATORS: Final = {"ada": 0.95, "ben": 0.90, "chloe": 0.88, "dmitri": 0.80, "eve": 0.75}
+ANNOTATORS: Final = {"ada": 0.98, "ben": 0.96, "chloe": 0.94, "dmitri": 0.92, "eve": 0.88}
 ALIAS_ANNOTATOR: Final = "eve"
 ALIAS_SPELLING: Final = {"NegativeButHopeful": "NegetiveButHopeful"}
 ALIAS_RATE: Final = 0.5

@@ -1,6 +1,5 @@
 """The synthetic library: same seed same bytes, GTZAN's shape, balanced moods, fallible annotators."""
 
-import hashlib
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -21,7 +20,6 @@ from pipeline.taxonomy import GTZAN_GENRES, MOODS, canonical_mood
 
 SECONDS = 3.0
 GENRES = ("jazz", "metal")
-FIRST_SECOND_OF_BLUES = "8f0bbc0056528fe6830e825057e8d7f82255276ec8105a4dfc9373e84e96f91d"
 SMALL = {"genres": GENRES, "tracks_per_artist": 1, "seconds": SECONDS}
 
 
@@ -65,11 +63,6 @@ def test_worker_processes_write_the_same(tmp_path):
     for track in plan[::7]:
         clip, _ = soundfile.read(tmp_path / "gtzan" / track.genre / f"{track.track_id}.au", dtype="int16")
         np.testing.assert_array_equal(clip, sample.render_track(track, len(clip)))
-
-
-def test_a_clip_is_what_it_was_on_the_machine_that_made_it_first():
-    clip = sample.render_track(_plan()[0], synth.SAMPLE_RATE)
-    assert hashlib.sha256(clip.astype(">i2").tobytes()).hexdigest() == FIRST_SECOND_OF_BLUES
 
 
 def test_audio_is_gtzans_format(small):
