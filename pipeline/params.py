@@ -22,8 +22,11 @@ Aggregation = Literal["share", "majority", "dawid_skene"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+# Upper limits are far above what anybody needs: they are there for a slip of the keys, which would otherwise
+# only be noticed when the memory or the night is used up.
+Count = Annotated[int, Field(ge=1, le=100_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
+FramesOrBands = Annotated[int, Field(ge=0, le=1_000)]
 
 AudioCheck = Literal[
     "decodes",
@@ -105,9 +108,9 @@ class CatalogParams(Section):
 
     min_seconds: Annotated[float, Field(gt=0)]
     max_seconds: Annotated[float, Field(gt=0)]
-    silence_dbfs: Annotated[float, Field(lt=0)]
+    silence_dbfs: Annotated[float, Field(ge=-200, lt=0)]
     max_clipped: Share
-    min_tracks_per_genre: NotNegative
+    min_tracks_per_genre: CountOrNone
     min_usable: Share
     severity: dict[AudioCheck, Severity]
 
@@ -133,20 +136,20 @@ class LabelsParams(Section):
     """How annotations become labels, see ``pipeline.labelling.aggregation``; thresholds of their checks."""
 
     aggregation: Aggregation
-    min_labels_per_class: NotNegative
+    min_labels_per_class: CountOrNone
     severity: dict[LabelCheck, Severity]
 
 
 class IntakeParams(Section):
     """Allowed sizes and thresholds of new labels; see ``pipeline.quality.intake``."""
 
-    max_rows: Positive
-    max_megabytes: Positive
-    max_columns: Positive
-    max_values: Positive
-    max_cell: Positive
-    same_answer_rows: Annotated[int, Field(ge=2)]
-    shift_rows: Positive
+    max_rows: Annotated[int, Field(ge=1, le=10_000_000)]
+    max_megabytes: Annotated[int, Field(ge=1, le=2_000)]
+    max_columns: Annotated[int, Field(ge=1, le=1_000)]
+    max_values: Annotated[int, Field(ge=1, le=100_000_000)]
+    max_cell: Annotated[int, Field(ge=1, le=10_000)]
+    same_answer_rows: Annotated[int, Field(ge=2, le=100_000)]
+    shift_rows: Count
     shift_distance: Share
     shift_p_value: OpenShare
     severity: dict[IntakeCheck, Severity]
@@ -167,9 +170,9 @@ class IntakeParams(Section):
 class SpectrogramParams(Section):
     """The log-mel spectrogram: window and hop in samples, number of mel bands."""
 
-    n_fft: Annotated[int, Field(ge=16)]
-    hop_length: Positive
-    n_mels: Positive
+    n_fft: Annotated[int, Field(ge=16, le=32_768)]
+    hop_length: Annotated[int, Field(ge=1, le=32_768)]
+    n_mels: Annotated[int, Field(ge=1, le=1_000)]
     waveform_copies: bool
 
 
@@ -190,28 +193,28 @@ class SplitParams(Section):
 class SpecAugmentParams(Section):
     """On-the-fly augmentation of log-mel slices: lengths in frames and bands, gain in dB."""
 
-    time_masks: NotNegative
-    time_mask_frames: NotNegative
-    mel_masks: NotNegative
-    mel_mask_bands: NotNegative
-    gain_db: Annotated[float, Field(ge=0)]
-    shift_frames: NotNegative
-    mixup_alpha: Annotated[float, Field(ge=0)]
+    time_masks: Annotated[int, Field(ge=0, le=100)]
+    time_mask_frames: FramesOrBands
+    mel_masks: Annotated[int, Field(ge=0, le=100)]
+    mel_mask_bands: FramesOrBands
+    gain_db: Annotated[float, Field(ge=0, le=60)]
+    shift_frames: FramesOrBands
+    mixup_alpha: Annotated[float, Field(ge=0, le=100)]
 
 
 class ModelParams(Section):
     """One model's training schedule."""
 
-    epochs: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    patience: Positive
+    epochs: Count
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    patience: Count
 
 
 class TrainParams(Section):
     """What all models' training shares, and each model's own schedule."""
 
-    batch_size: Positive
-    slices_per_track: Positive | None
+    batch_size: Annotated[int, Field(ge=1, le=4_096)]
+    slices_per_track: Annotated[int, Field(ge=1, le=1_000)] | None
     normalise: Literal["standard", "l2"]
     augment: Literal["none", "specaugment", "report"]
     targets: Literal["soft", "hard"]
@@ -223,15 +226,15 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     """Resamples of the bootstrap, bins of the calibration error."""
 
-    bootstrap: Positive
-    calibration_bins: Positive
+    bootstrap: Count
+    calibration_bins: Annotated[int, Field(ge=1, le=1_000)]
 
 
 class PromoteParams(Section):
     """The promotion rule's margin, least number of tracks, and floor; see ``pipeline.promotion_rule``."""
 
-    margin: Annotated[float, Field(ge=0)]
-    min_tracks: Positive
+    margin: Annotated[float, Field(ge=0, le=1)]
+    min_tracks: Count
     floor_confidence: Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -302,11 +302,16 @@ def test_experiment_runs_and_is_shown(restored: Project) -> None:
     assert "wider" in restored.dvc("exp", "show", "--md", "--no-pager").stdout
 
 
-def test_a_temporary_experiment_promotes_nothing_until_it_is_applied(restored: Project) -> None:
+@pytest.mark.parametrize("elsewhere", ["--temp", "--queue"])
+def test_an_experiment_aside_promotes_nothing_until_it_is_applied(restored: Project, elsewhere: str) -> None:
     restored.run("git", "config", "user.name", "t")
     restored.run("git", "config", "user.email", "t@t")
     change = ("--name", "aside", "--set-param", "promote.margin=0.03")
-    output = restored.dvc("exp", "run", "--temp", *change).stdout
+    output = restored.dvc("exp", "run", elsewhere, *change).stdout
+    if elsewhere == "--queue":
+        restored.dvc("queue", "start")
+        output = restored.dvc("queue", "logs", "--follow", "aside").stdout
+        restored.dvc("queue", "stop")
     assert output.count("an experiment promotes nothing") == 2
     assert restored.read_json("mlruns/promotion_inputs.json")["mood"]["margin"] != 0.03
     restored.dvc("exp", "apply", "aside")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -56,7 +57,17 @@ def sections(value: Any) -> Iterator[BaseModel]:
             yield from sections(getattr(value, name))
 
 
+def numbers(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, type]]:
+    """Yield the dotted key and the type of every number of the file, those of each model too."""
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{prefix}{name}.")
+        elif type(value) in (int, float):
+            yield prefix + name, type(value)
+
+
 KEYS = list(leaves(params.read(ROOT / "params.yaml")))
+NUMBERS = dict(numbers(params.load(ROOT / "params.yaml")))
 
 
 def test_the_committed_file_reads(settings: params.Params) -> None:
@@ -70,6 +81,13 @@ def test_the_committed_file_reads(settings: params.Params) -> None:
 def test_a_missing_key_is_named(values: dict[str, Any], key: str) -> None:
     with pytest.raises(ParamsError, match=rf"params\.yaml: (.*; )?{key}: .*received nothing.*run again"):
         params.parse(remove(values, key))
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_that_only_a_slip_of_the_keys_makes_is_refused(values: dict[str, Any], key: str) -> None:
+    huge = 10**12 if NUMBERS[key] is int else 1e12
+    with pytest.raises(ParamsError, match=rf"{re.escape(key)}: Input should be .*, received 1"):
+        params.parse(put(values, key, huge))
 
 
 @pytest.mark.parametrize("key", KEYS)
