@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from httpx import Response
+from starlette.testclient import TestClient
 
 from pipeline import source_code, tracking
 from pipeline.registry import answers, candidates, lease, repacked, shipped
@@ -83,17 +84,50 @@ def test_a_version_answers_the_same_bits_on_later_code_and_beside_another_versio
     assert served(file, "1") == here["1"]
 
 
-def served(file: Path, version: str) -> list[str]:
-    """Return what the scoring server of ``mlflow models serve`` answers."""
+def scored(body: dict[str, Any], version: str = "1") -> Response:
+    """Ask the scoring server of ``mlflow models serve``."""
     import mlflow
     from mlflow.pyfunc import scoring_server
-    from starlette.testclient import TestClient
 
     model = mlflow.pyfunc.load_model(f"models:/{model_name('genre')}/{version}")
-    body = {"inputs": {"audio": [base64.b64encode(file.read_bytes()).decode()]}}
-    answer = TestClient(scoring_server.init(model)).post("/invocations", json=body)
+    return TestClient(scoring_server.init(model)).post("/invocations", json=body)
+
+
+def served(file: Path, version: str) -> list[str]:
+    """Return what the scoring server answers, as exact hexadecimal numbers."""
+    answer = scored({"inputs": {"audio": [base64.b64encode(file.read_bytes()).decode()]}}, version)
     assert answer.status_code == 200, answer.text
-    return [float(value).hex() for value in json.loads(answer.text)["predictions"][0].values()]
+    return [float(value).hex() for value in answer.json()["predictions"][0].values()]
+
+
+def test_every_form_of_input_is_answered_and_the_bad_row_of_a_batch_is_named(tracks: pd.DataFrame) -> None:
+    tracking.configure()
+    tiny.run(tiny.put_model(tracks))
+    files = sorted(Path("data").rglob("*.wav"))[:2]
+    good = [base64.b64encode(file.read_bytes()).decode() for file in files]
+
+    def forms(column: list[str]) -> list[dict[str, Any]]:
+        rows = [{"audio": one} for one in column]
+        split = {"columns": ["audio"], "data": [[one] for one in column]}
+        return [
+            {"dataframe_split": split},
+            {"dataframe_records": rows},
+            {"instances": rows},
+            {"inputs": {"audio": column}},
+            {"inputs": rows},
+        ]
+
+    expected = scored(forms(good)[0])
+    assert len(expected.json()["predictions"]) == 2
+    for body in forms(good):
+        answer = scored(body)
+        assert (answer.status_code, answer.json()) == (200, expected.json()), body.keys()
+    for body in forms([good[0], base64.b64encode(b"nope").decode(), good[1]]):
+        answer = scored(body)
+        assert answer.status_code == 400
+        assert "row 1" in answer.text
+        assert "Traceback" not in answer.text
+        assert str(ROOT) not in answer.text
 
 
 def test_a_version_ships_few_files_and_nothing_of_the_workspace_by_name(tracks: pd.DataFrame) -> None:
