@@ -224,9 +224,8 @@ class TrainParams(Section):
 
 
 class EvaluateParams(Section):
-    """Resamples of the bootstrap, bins of the calibration error."""
+    """Bins of the calibration error."""
 
-    bootstrap: Count
     calibration_bins: Annotated[int, Field(ge=1, le=1_000)]
 
 

@@ -32,7 +32,7 @@ TINY = {
             "cnn64": {"epochs": 1, "learning_rate": 0.001, "patience": 1},
         },
     },
-    "evaluate": {"bootstrap": 50, "calibration_bins": 5},
+    "evaluate": {"calibration_bins": 5},
     "promote": {"margin": 0.0, "min_tracks": 2, "floor_confidence": 0.0},
 }
 

@@ -163,7 +163,7 @@ CHANGES = {
         parameter(train={"models": {"cnn64": {"learning_rate": 0.002}}}),
         both("genre-cnn64") | both("mood-cnn64") | LAST,
     ),
-    "the promotion margin": (parameter(promote={"margin": 0.01}), {"promote"}),
+    "the promotion margin": (parameter(promote={"margin": 0.01}), {"promote", "report"}),
 }
 
 

@@ -215,7 +215,6 @@ KNOBS = {
         for model in MODELS
         for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
     },
-    "evaluate.bootstrap": Knob("evaluate", 7, scored),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
     "promote.margin": Knob("promote", 0.1, decided),
     "promote.min_tracks": Knob("promote", 21, decided),

@@ -133,7 +133,7 @@ def test_an_unknown_key_is_named(values: dict[str, Any], key: str) -> None:
         ("train.specaugment.gain_db", float("inf")),
         ("train.models.cnn64.learning_rate", 0.0),
         ("train.models.lenet5.epochs", True),
-        ("evaluate.bootstrap", 10.5),
+        ("evaluate.calibration_bins", 10.5),
         ("promote.margin", float("nan")),
     ],
 )
@@ -186,8 +186,8 @@ def test_what_an_intake_holds_critical_is_what_training_stops_on() -> None:
 
 
 def test_all_faults_are_named_at_once(values: dict[str, Any]) -> None:
-    put(put(values, "seed", -1), "evaluate.bootstrap", 0)
-    with pytest.raises(ParamsError, match=r"seed: .*evaluate\.bootstrap: "):
+    put(put(values, "seed", -1), "evaluate.calibration_bins", 0)
+    with pytest.raises(ParamsError, match=r"seed: .*evaluate\.calibration_bins: "):
         params.parse(values)
 
 

@@ -62,7 +62,7 @@ MOVED: dict[str, tuple[Callable[[], object], str]] = {
 STAYS: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
     "a parameter, and back": lambda: undone("params.yaml", "protocol: artist", "protocol: track"),
-    "another stage's parameter": lambda: edit("params.yaml", "bootstrap: 1000", "bootstrap: 10"),
+    "another stage's parameter": lambda: edit("params.yaml", "calibration_bins: 10", "calibration_bins: 9"),
     "a comment": lambda: edit(SPLIT, "\n\ndef ", "\n\n# a remark\ndef "),
     "another stage's code": lambda: edit(
         "pipeline/stages/report.py", "_SHOWN: Final = ", "_SHOWN: Final = 1 + "

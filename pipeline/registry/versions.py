@@ -47,7 +47,7 @@ def _promoted_at(entry: Any) -> tuple[str, int]:
 
 
 def version_summary(client: Any, task: str, version: str) -> dict[str, Any]:
-    """Return a version's number, model, protocol and test metrics at track level."""
+    """Return a version's number, model, protocol, data set, weights and test metrics at track level."""
     found = client.get_model_version(model_name(task), version)
     shown = {
         name.removeprefix("test.track."): float(value)
@@ -58,6 +58,9 @@ def version_summary(client: Any, task: str, version: str) -> dict[str, Any]:
         "version": str(found.version),
         "model": found.tags.get("model", ""),
         "protocol": found.tags.get("protocol", ""),
+        "dataset": found.tags.get("dataset", ""),
+        "synthetic": found.tags.get("synthetic", "") == "true",
+        "weights_sha256": found.tags.get("weights_sha256", ""),
         "run_id": found.run_id,
         "metrics": shown,
     }

@@ -44,15 +44,15 @@ class Point:
     kind: str
 
 
-def comparison(points: dict[str, list[Point]], chance: dict[str, float]) -> bytes:
+def comparison(points: dict[str, list[Point]], floors: dict[str, float]) -> bytes:
     """Draw every accuracy with its interval, one panel per task.
 
     Parameters
     ----------
     points
         Results by task, best shown in the order given.
-    chance
-        By task: the accuracy of guessing, 0 to 1.
+    floors
+        By task: the accuracy of always naming the most frequent class, 0 to 1.
     """
     rows = [len(some) for some in points.values()]
     figure, panels = new_figure(
@@ -64,14 +64,15 @@ def comparison(points: dict[str, list[Point]], chance: dict[str, float]) -> byte
         height_ratios=rows,
     )
     for axes, (task, some) in zip(panels[:, 0], points.items(), strict=True):
-        _results(axes, task, some, chance[task])
+        _results(axes, task, some, floors[task])
     panels[-1, 0].set(xlim=(0, 1), xlabel="accuracy on the test part")
     return _png(figure)
 
 
-def _results(axes: Axes, task: str, points: list[Point], chance: float) -> None:
-    axes.axvline(chance, color="#d1242f", lw=1, ls="--", zorder=0)
-    axes.text(chance, 0, " guessing", color="#d1242f", transform=axes.get_xaxis_transform(), va="bottom")
+def _results(axes: Axes, task: str, points: list[Point], floor: float) -> None:
+    axes.axvline(floor, color="#d1242f", lw=1, ls="--", zorder=0)
+    said = " always the most frequent class"
+    axes.text(floor, 0, said, color="#d1242f", transform=axes.get_xaxis_transform(), va="bottom")
     for row, point in enumerate(points):
         ink = _INK[point.kind]
         low, high = point.interval or (point.accuracy, point.accuracy)  # a dot without a line

@@ -63,9 +63,7 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     parts = {part: predict(model, select(assigned, table, part), normaliser, truth) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics: dict[str, Any] = {key: card[key] for key in head}
-    metrics |= {
-        part: score(predicted, settings.evaluate, seed=settings.seed) for part, predicted in parts.items()
-    }
+    metrics |= {part: score(predicted, settings.evaluate) for part, predicted in parts.items()}
     write_json(metrics_path(task, name), metrics)
     write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))

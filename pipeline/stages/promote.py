@@ -30,6 +30,7 @@ from pipeline.registry import answers, lease, repacked, seen, versions
 from pipeline.registry import candidates as workspace
 from pipeline.registry.versions import champion_entry, model_name, version_summary
 from pipeline.stage_run import run_stage
+from pipeline.tables.champions import CHAMPIONS, champion_facts
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.taxonomy import TASKS
@@ -362,7 +363,7 @@ def _check_exists(client: Any, task: str, number: str) -> None:
 
 def _decide_all(settings: params.Params) -> None:
     """Decide on every task's champion."""
-    compared = {}
+    compared, champions = {}, {}
     for task in settings.tasks:
         candidate = workspace.best_of(task, list(settings.models))
         if tracking.is_temporary_checkout():
@@ -373,11 +374,13 @@ def _decide_all(settings: params.Params) -> None:
             with tracking.reachable():
                 outcome = promote(task, candidate, settings.promote)
             _report_outcome(task, outcome)
+            champions[task] = champion_facts(outcome["champion"])
         compared[task] = {
             "candidate": candidate and candidate.weights_sha256,
             **settings.promote.model_dump(),
         }
     write_json(INPUTS, compared)
+    write_json(CHAMPIONS, champions)
 
 
 def _report_outcome(task: str, outcome: dict[str, Any]) -> None:
@@ -399,7 +402,11 @@ def main() -> None:
         return
     with tracking.reachable():
         candidate = None if args.version else workspace.best_of(args.confirm, list(settings.models))
-        _report_outcome(args.confirm, confirm(args.confirm, args.version, candidate, why=args.reason))
+        outcome = confirm(args.confirm, args.version, candidate, why=args.reason)
+    _report_outcome(args.confirm, outcome)
+    champions = read_json(CHAMPIONS) if CHAMPIONS.exists() else {}
+    write_json(CHAMPIONS, champions | {args.confirm: champion_facts(outcome["champion"])})
+    print("now: dvc repro, so that the report says so")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage ``report``: one HTML page with every table and picture, readable without a network.
 
-The page is a pure function of the stage's dependencies: no time, machine or run appears in it.
+The page is a pure function of the stage's dependencies: no time, machine or run appears in it. Clips of the
+tracks that were answered wrongly are beside it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from pipeline import data_folder as sources
 from pipeline import params, templates
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_text
+from pipeline.labelling import clips
 from pipeline.reporting import record_results, report_figures
 from pipeline.stage_run import run_stage
 from pipeline.tables.candidates import candidate_path
+from pipeline.tables.champions import CHAMPIONS
 from pipeline.tables.dataset import read_dataset
 from pipeline.tables.features import features_path, load_features
 from pipeline.tables.label_history import HISTORY_FILE
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels, soft_labels
-from pipeline.tables.predictions import plots_folder
+from pipeline.tables.predictions import plots_folder, predictions_path
 from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
 from pipeline.training.models import TITLES
 from pipeline.untrusted import without_mark
@@ -36,7 +39,7 @@ PAGE: Final = Path("artifacts/report/index.html")
 TEMPLATE: Final = "report.html.j2"
 
 PROTOCOLS: Final = {
-    "artist": "artists held out",
+    "artist": "artists and duplicates held out",
     "fault_filtered": "published fault-filtered lists",
     "track": "tracks held out",
     "shuffled": "slices shuffled",
@@ -54,6 +57,7 @@ HISTORY: Final = sources.DATA / HISTORY_FILE
 INTAKES_SHOWN: Final = 30  # the latest
 ROWS_SHOWN: Final = 8  # of a finding
 TRACKS_SHOWN: Final = 40  # of the tracks that are not used
+WRONG_PLAYED: Final = 12  # of a task's test tracks
 
 
 def kind_of(metrics: Row) -> str:
@@ -135,9 +139,44 @@ def best_of(rows: list[Row]) -> Row:
     return max((row for row in rows if row["present"]), key=lambda row: row["valid"]["track"]["macro_f1"])
 
 
-def majority(classes: pd.DataFrame) -> float:
-    """Return the accuracy of always naming the test part's most frequent class, 0 to 1."""
-    return float(classes["tracks"].max() / classes["tracks"].sum())
+def held_out(protocol: str, used: Row) -> str:
+    """Return what a protocol holds out of a library, in words: without artists it cannot hold them out."""
+    if protocol == "artist" and not used["artists"]:
+        return "no artist is known, so tracks and duplicates are held out"
+    if protocol == "artist" and used["unknown_artist"]:
+        unknown = counted(used["unknown_artist"], "track")
+        return f"{PROTOCOLS[protocol]}; {unknown} of unknown artist held out one by one"
+    return PROTOCOLS[protocol]
+
+
+def serving(task: str, champions: Row, best_weights: str) -> Row | None:
+    """Return the version that serves, and whether it is the best model of this run; None if none does."""
+    champion = champions.get(task)
+    return champion and champion | {"this_run": champion["weights_sha256"] == best_weights}
+
+
+def wrong_answers(task: str, model: str, tracks: pd.DataFrame) -> list[Row]:
+    """Return the test tracks that a model answered wrongly, the surest answers first, with their audio."""
+    text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
+    table = pd.read_csv(_there(predictions_path(task, model)), dtype=text, keep_default_na=False)
+    wrong = table[(table["part"] == "test") & (table["label"] != table["predicted"])].copy()
+    for said, column in (("certainty", "predicted"), ("certainty_of_truth", "label")):
+        wrong[said] = [row[f"p_{row[column]}"] for _, row in wrong.iterrows()]
+    wrong = wrong.merge(tracks[["track_id", "path", "artist", "title"]], on="track_id", how="left")
+    wrong["clip"] = [clips.clip_address(track_id) for track_id in wrong["track_id"]]
+    shown = [
+        "track_id",
+        "artist",
+        "title",
+        "label",
+        "predicted",
+        "certainty",
+        "certainty_of_truth",
+        "clip",
+        "path",
+    ]
+    order = wrong.sort_values(["certainty", "track_id"], ascending=[False, True])
+    return order[shown].to_dict("records")
 
 
 def points(task: str, rows: list[Row]) -> list[report_figures.Point]:
@@ -176,7 +215,6 @@ def model_view(metrics: Row) -> Row:
             kind: picture(_there(folder / f"{kind}.png").read_bytes(), alt) for kind, alt in alts.items()
         },
         "classes": classes.to_dict("records"),
-        "majority": majority(classes),
     }
 
 
@@ -193,7 +231,9 @@ def spectrograms(task: str, table: pd.DataFrame, settings: params.SpectrogramPar
     return shown
 
 
-def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
+def task_view(
+    task: str, rows: list[Row], settings: params.Params, tracks: pd.DataFrame, champions: Row
+) -> Row:
     """Return all that the page shows of one task."""
     _there(labels_path(task))
     table, best = read_labels(task), best_of(rows)
@@ -201,6 +241,7 @@ def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
     ranking = read_json(_there(candidate_path(task)))
     ranking["candidates"].sort(key=lambda row: -row["valid_macro_f1"])
     n_classes = len(classes_of(table))
+    weights = {row["model"]: row["weights_sha256"] for row in ranking["candidates"]}
     return {
         "name": task,
         "rows": rows,
@@ -208,7 +249,8 @@ def task_view(task: str, rows: list[Row], settings: params.Params) -> Row:
         "models": views,
         "n_classes": n_classes,
         "chance": 1 / n_classes,
-        "majority": views[best["model"]]["majority"],
+        "serving": serving(task, champions, weights.get(best["model"], "")),
+        "wrong": wrong_answers(task, best["model"], tracks),
         "spectrograms": spectrograms(task, table, settings.spectrogram),
         "registry": ranking,
     }
@@ -223,7 +265,8 @@ def notes(dataset: str, protocols: list[str]) -> Row:
 def comparison(tasks: list[Row]) -> Row:
     """Return the picture of every accuracy beside guessing."""
     shown = {task["name"]: points(task["name"], task["rows"]) for task in tasks}
-    content = report_figures.comparison(shown, {task["name"]: task["chance"] for task in tasks})
+    floors = {task["name"]: task["best"]["test"]["track"]["most_frequent"] for task in tasks}
+    content = report_figures.comparison(shown, floors)
     said = [
         f"{name}: " + ", ".join(f"{p.label} {p.accuracy:.3f}" for p in some) for name, some in shown.items()
     ]
@@ -240,14 +283,19 @@ def context(settings: params.Params) -> Row:
     """
     dataset, tracks = read_dataset(), read_tracks(_there(TRACKS))
     measured, recorded = record_results.measured(settings), record_results.recorded(settings, dataset["name"])
-    tasks = [task_view(task, result_rows(task, measured, recorded), settings) for task in settings.tasks]
+    champions = read_json(_there(CHAMPIONS))
+    tasks = [
+        task_view(task, result_rows(task, measured, recorded), settings, tracks, champions)
+        for task in settings.tasks
+    ]
+    used = library(tracks)
     unused = tracks.loc[~tracks["usable"], ["track_id", "genre", "reason"]]
     return {
         "dataset": dataset,
         "protocol": settings.split.protocol,
-        "protocols": PROTOCOLS,
+        "held_out": held_out(settings.split.protocol, used),
         "model_names": TITLES,
-        "library": library(tracks),
+        "library": used,
         "genres": genre_rows(tracks),
         "history": history(),
         "moods": mood_rows(read_labels("mood")) if "mood" in settings.tasks else [],
@@ -263,12 +311,15 @@ def context(settings: params.Params) -> Row:
         "rows_shown": ROWS_SHOWN,
         "intakes_shown": INTAKES_SHOWN,
         "tracks_shown": TRACKS_SHOWN,
+        "wrong_played": WRONG_PLAYED,
     }
 
 
 def render(values: Row) -> str:
     """Fill the template; a name it does not know is an error, and all text is escaped."""
-    return templates.render(TEMPLATE, values, {"score": score, "percent": percent, "count": count})
+    return templates.render(
+        TEMPLATE, values, {"score": score, "percent": percent, "count": count, "counted": counted}
+    )
 
 
 def score(value: float) -> str:
@@ -286,6 +337,11 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless there is one of it."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def _there(path: Path) -> Path:
     if not path.exists():
         raise DataError(f"expected {path}, received no such file. Run `dvc repro`.")
@@ -298,8 +354,13 @@ def _table(path: Path) -> pd.DataFrame:
 
 def main() -> None:
     """Write the page."""
-    page = render(context(params.read()))
+    values = context(params.read())
+    page = render(values)
     write_text(PAGE, page)
+    played = [row for task in values["tasks"] for row in task["wrong"][:WRONG_PLAYED]]
+    clips.write_clips(
+        pd.DataFrame(played).drop_duplicates("track_id") if played else pd.DataFrame(), PAGE.parent
+    )
     print(f"{PAGE}: {len(page.encode()) / 1e6:.1f} MB")
 
 

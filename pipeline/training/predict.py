@@ -75,19 +75,19 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
     )
 
 
-def score(predicted: Predicted, settings: params.EvaluateParams, *, seed: int) -> dict[str, Any]:
+def score(predicted: Predicted, settings: params.EvaluateParams) -> dict[str, Any]:
     """Return one part's entry of the metrics."""
     bins = settings.calibration_bins
-    # Tracks are drawn, not slices: those of a track are right or wrong together.
-    interval = scores.bootstrap_accuracy(
-        predicted.truth, predicted.probabilities, n_resamples=settings.bootstrap, seed=seed
-    )
+    # Of tracks, not slices: those of a track are right or wrong together.
+    interval = scores.accuracy_interval(predicted.truth, predicted.probabilities)
     track = scores.summary(predicted.truth, predicted.probabilities, n_bins=bins)
+    most_frequent = round(float(np.bincount(predicted.truth).max() / len(predicted.truth)), _DIGITS)
     return {
         "n_slices": predicted.n_slices,
         "n_tracks": len(predicted.tracks),
         "slice": scores.summary(predicted.slice_truth, predicted.slice_probabilities, n_bins=bins),
-        "track": track | {"accuracy_ci": [round(end, _DIGITS) for end in interval]},
+        "track": track
+        | {"accuracy_ci": [round(end, _DIGITS) for end in interval], "most_frequent": most_frequent},
     }
 
 

@@ -279,7 +279,7 @@ def test_dvc_s_lock_is_waited_for(stack: Stack) -> None:
 
 @on_both
 def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
-    asked = [stack.retrain(overrides={"evaluate.bootstrap": number}) for number in (51, 52)]
+    asked = [stack.retrain(overrides={"evaluate.calibration_bins": number}) for number in (6, 7)]
     queued = "AwaitingConcurrencySlot"
     names = eventually(lambda: {stack.state(run).get("name") for run in asked}, lambda seen: queued in seen)
     assert queued in names
@@ -290,7 +290,7 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
         spans.append((shown["start_time"], shown["end_time"]))
     first, second = sorted(spans)
     assert first[1] <= second[0]  # one after the other
-    assert re.search(r"bootstrap: 50\b", stack.params())
+    assert re.search(r"calibration_bins: 5\b", stack.params())
     stack.ended(stack.retrain())
     assert stack.project.would_run() == []  # the lock is whole
 

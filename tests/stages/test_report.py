@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from pipeline import data_folder, params, promotion_rule
 from pipeline.errors import DataError
@@ -16,17 +17,18 @@ from pipeline.registry import candidates
 from pipeline.reporting import record_results
 from pipeline.stages import evaluate, labels, register, report
 from pipeline.tables.candidates import candidate_path
+from pipeline.tables.champions import CHAMPIONS
 from pipeline.tables.dataset import DATASET
 from pipeline.tables.features import features_path
 from pipeline.tables.label_history import HISTORY_COLUMNS, write_history
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels
 from pipeline.tables.metrics import metrics_path
-from pipeline.tables.predictions import plots_folder
+from pipeline.tables.predictions import plots_folder, predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, TRACK_FINDINGS, usable_tracks
 from pipeline.tables.tracks import TRACKS as TRACKS_FILE
 from pipeline.tables.trained_models import CURVE_COLUMNS, card_path, curves_path
 from pipeline.taxonomy import MOODS
-from pipeline.training.predict import Predicted, score
+from pipeline.training.predict import Predicted, prediction_table, score
 
 REPO = Path(__file__).parents[2]
 GENRES = ("blues", "jazz", "rock")
@@ -37,7 +39,6 @@ PARAMS = """
 tasks: [genre, mood]
 models: [lenet5, cnn64]
 split: {protocol: artist}
-evaluate: {bootstrap: 50}
 """
 
 
@@ -101,9 +102,10 @@ def write_model(task, model, skill, settings):
     }
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics = {key: card[key] for key in head}
-    metrics |= {part: score(one, settings.evaluate, seed=0) for part, one in parts.items()}
+    metrics |= {part: score(one, settings.evaluate) for part, one in parts.items()}
     write_json(card_path(task, model), card)
     write_json(metrics_path(task, model), metrics)
+    write_csv(predictions_path(task, model), prediction_table(parts, card["classes"]))
     curves = {name: [0.9, 0.5] for name in CURVE_COLUMNS} | {"epoch": [1, 2]}
     write_csv(curves_path(task, model), pd.DataFrame(curves))
     evaluate.draw(parts["test"], card, plots_folder(task, model), 10)
@@ -126,6 +128,16 @@ def write_project():
             write_model(task, model, skill, settings)
         ranked = candidates.candidates(task, list(settings.models))
         register.record(task, ranked, promotion_rule.best(ranked))
+    write_json(CHAMPIONS, {"genre": champion("genre", "lenet5"), "mood": None})
+
+
+def champion(task, model):
+    """What the registry says of a model of this run that serves."""
+    track = read_json(metrics_path(task, model))["test"]["track"]
+    low, high = track.pop("accuracy_ci")
+    own = {"version": "4", "model": model, "protocol": "artist", "dataset": "tiny", "synthetic": True}
+    own["weights_sha256"] = read_json(card_path(task, model))["weights_sha256"]
+    return own | {"metrics": track | {"accuracy_ci_low": low, "accuracy_ci_high": high}}
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +178,7 @@ class Outline(HTMLParser):
     """Tags that do not match, what is fetched, and the attributes of every tag."""
 
     VOID = ("meta", "link", "img", "br")
+    OUTSIDE = ("../../data_docs/index.html",)  # by file and by server
 
     def __init__(self, page):
         super().__init__()
@@ -198,7 +211,8 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(page):
     assert outline.open == []
     ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {one["href"].removeprefix("#") for one in outline.all("a")} <= set(ids)
+    inside = {one["href"] for one in outline.all("a")} - set(outline.OUTSIDE)
+    assert {address.removeprefix("#") for address in inside} <= set(ids)
     assert outline.all("html") == [{"lang": "en"}]
 
 
@@ -334,7 +348,9 @@ def test_without_a_candidate_the_registry_says_so(project):
         "artifacts/metrics/mood-cnn64.json",
         "artifacts/plots/genre-lenet5/curves.png",
         "artifacts/plots/genre-lenet5/classes.csv",
+        "artifacts/predictions/genre-lenet5.csv",
         "artifacts/registry/genre.json",
+        "mlruns/champions.json",
     ],
 )
 def test_a_missing_out_is_named_with_what_to_do(project, path):
@@ -353,8 +369,66 @@ def test_of_equal_models_the_first_is_best():
     assert report.best_of(rows)["model"] == "b"
 
 
-def test_majority_is_the_share_of_the_commonest_class():
-    assert report.majority(pd.DataFrame({"tracks": [1, 3, 0, 2]})) == 0.5
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "It serves, as version 4."),
+        (
+            {"weights_sha256": "another", "model": "cnn64", "dataset": "gtzan", "synthetic": False},
+            "Another model serves: version 4, CNN-64 trained on gtzan under artist , right for",
+        ),
+    ],
+)
+def test_who_serves_is_said_beside_what_this_run_measured(project, change, said):
+    write_json(CHAMPIONS, {"genre": champion("genre", "lenet5") | change, "mood": None})
+    lead = text_of(rendered().split("<nav")[0])
+    assert said in lead
+    assert "No model of this task serves." in lead
+
+
+def test_wrong_answers_are_listed_surest_first_with_a_clip_of_each(project):
+    path = predictions_path("genre", "lenet5")
+    table = pd.read_csv(path)
+    test = table.index[table["part"] == "test"]
+    assert table.loc[test, "label"].tolist() == list(GENRES)
+    table.loc[test[0], ["predicted", "p_jazz", "p_blues"]] = ["jazz", 0.6, 0.3]
+    table.loc[test[2], ["predicted", "p_jazz", "p_rock"]] = ["jazz", 0.8, 0.1]
+    write_csv(path, table)
+    tracks = pd.read_csv(TRACKS_FILE, keep_default_na=False)
+    tracks["path"] = [f"{track_id}.wav" for track_id in tracks["track_id"]]
+    write_csv(TRACKS_FILE, tracks)
+    for row in test[[0, 2]]:
+        samples = np.sin(np.arange(22_050 * 12) / 10)
+        soundfile.write(f"{table['track_id'][row]}.wav", samples, 22_050)
+    report.main()
+    page = report.PAGE.read_text()
+    said = text_of(section(page, "wrong"))
+    assert "Genre, LeNet-5: 2 of 3 test tracks" in said
+    assert re.search(
+        r"rock\.00003 artist \d labelled rock \(10.0.%\), answered jazz \(80.0.%\) blues\.00003 ", said
+    )
+    assert "Mood, LeNet-5: 0 of 3 test tracks No test track was answered wrongly." in said
+    players = [one["src"] for one in Outline(page).all("audio")]
+    assert players == ["clips/rock.00003.flac", "clips/blues.00003.flac"]
+    for address in players:
+        assert soundfile.info(report.PAGE.parent / address).duration == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (12, "(artists and duplicates held out)"),
+        (1, "(artists and duplicates held out; 11 tracks of unknown artist held out one by one)"),
+        (0, "(no artist is known, so tracks and duplicates are held out)"),
+    ],
+)
+def test_what_is_held_out_is_not_overstated(project, known, said):
+    tracks = pd.read_csv(TRACKS_FILE, keep_default_na=False)
+    tracks.loc[known:, "artist"] = ""
+    write_csv(TRACKS_FILE, tracks)
+    page = rendered()
+    assert said in text_of(page)
+    assert ("no artist and no duplicate is in two parts" in text_of(page)) == bool(known)
 
 
 def test_numbers_are_written_for_readers():
