@@ -142,19 +142,19 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "line", "column", "value"), FAULTS)
-def test_the_report_of_a_faulty_file_names_row_column_value_and_reason(
-    name: str, line: str, column: str, value: str
-) -> None:
-    drop("bad.csv", f"blues.00002,Other,bob,{TIME},1", line, header=f"{HEADER},confidence")
+def test_the_report_of_a_faulty_file_names_row_column_value_and_reason() -> None:
+    good, faulty = f"blues.00002,Other,bob,{TIME},1", [line for _, line, _, _ in FAULTS]
+    drop("bad.csv", good, *faulty, header=f"{HEADER},confidence")
     before = lines_of(STORE)
     (intake,) = run()
-    (row,) = intake.rejected_rows
-    assert row.position == "line 3"
-    assert row.reason.startswith(f"{column}: {name} expected ")
-    assert f", received {value}" in row.reason
-    assert row.reason in Path("inbox/rejected/bad.csv").read_text(encoding="utf-8")
-    assert lines_of(STORE)[1:] == [before[1] + ",", f"blues.00002,Other,bob,{TIME},1"]
+    report = Path("inbox/rejected/bad.csv").read_text(encoding="utf-8")
+    for number, (row, fault) in enumerate(zip(intake.rejected_rows, FAULTS, strict=True), start=3):
+        name, _, column, value = fault
+        assert row.position == f"line {number}"
+        assert row.reason.startswith(f"{column}: {name} expected ")
+        assert f", received {value}" in row.reason
+        assert row.reason in report
+    assert lines_of(STORE)[1:] == [before[1] + ",", good]
 
 
 def test_a_sound_file_passes_every_expectation() -> None:
