@@ -114,6 +114,25 @@ def library(workspace: Path) -> Library:
     return write_library(Path("data"))
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a SQLite file with MLflow's tables: making them takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def empty(workspace: Path, tables: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with an empty store."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    Path("mlruns").mkdir()
+    shutil.copyfile(tables, "mlruns/mlflow.db")
+    return workspace
+
+
 @pytest.fixture
 def settings() -> params.Params:
     """Return the committed parameters."""

@@ -77,9 +77,7 @@ def shared(
 def use_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test's store be a database of its own on PostgreSQL."""
     server = request.getfixturevalue("database")
-    name = f"lease{abs(hash(request.node.name))}"
-    server.run(f"create database {name}")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.store(f"lease{abs(hash(request.node.name))}"))
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
