@@ -29,6 +29,15 @@ ROOT = Path(__file__).parents[1]
 RATE = 22_050
 GENRES = ("blues", "metal", "pop")
 MOODS_USED = ("Other", "CalmButWarm", "TotallyPositive")
+LONGEST = (
+    "test_stack.py",
+    "test_team.py",
+    "test_graph.py",
+    "test_intake_crash.py",
+    "test_lease.py",
+    "test_train.py",
+    "test_faults.py",
+)
 
 
 @dataclass(frozen=True)
@@ -151,5 +160,5 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that two test workers end together."""
-    items.sort(key=lambda item: "flows" not in item.path.parts and item.path.name != "test_graph.py")
+    """Begin with the files that take minutes, the longest first, so that all test workers end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
