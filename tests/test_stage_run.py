@@ -116,6 +116,16 @@ def test_by_hand_nothing_is_watched(project: Path, monkeypatch: pytest.MonkeyPat
     assert params.read().split.protocol == "track"
 
 
+def test_a_stage_that_leaves_has_said_all_and_closed_what_it_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    code = (
+        "import atexit; from pipeline import stage_run; atexit.register(print, 'closed')\n"
+        "print('done'); stage_run._leave()"
+    )
+    left = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert left.stdout.split() == ["done", "closed"]
+
+
 def test_every_entry_is_read_as_dvc_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc.dependency import ParamsDependency
     from dvc.repo import Repo
