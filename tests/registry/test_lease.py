@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import tracking
+from pipeline import stage_run, tracking
 from pipeline.errors import UnavailableError
 from pipeline.registry import candidates, lease
 from pipeline.registry.versions import champion_entry, model_name
@@ -56,7 +56,7 @@ print(register.register("genre", ["cnn64"]))
 """
 HOLD = """
 import time
-from pipeline import tracking
+from pipeline import stage_run, tracking
 from pipeline.registry import candidates, lease
 with lease.hold(tracking.configure().MlflowClient(), "genre-classifier"):
     print("held", flush=True)
@@ -82,7 +82,9 @@ def use_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, *arguments]
+    begin = f"import gc; gc.set_threshold({stage_run._COLLECT_AFTER})"  # as in a stage
+    end = "from pipeline import stage_run; stage_run._leave()"
+    command = [sys.executable, "-c", f"{begin}\n{script}\n{end}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
