@@ -79,9 +79,10 @@ mlflow: setup  ## start MLflow alone
 password: setup  ## print the user and password that the servers ask for
 	@$(BIN)/python -m serving.password
 
-# Two at a time, a file's tests together, in the order of collection: tests/conftest.py puts the slow ones first.
+# Three at a time, since the slow ones wait a good deal for servers; a file's tests together, in the order of
+# collection: tests/conftest.py puts the slow ones first.
 test: setup  ## run the tests: [TESTS=tests/training]
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not long" $(TESTS)
 
 test-long: setup  ## more of the flows' faults, and their tests once more, on PostgreSQL
 	$(BIN)/python -m pytest -m long

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
-
-from prefect.states import State
+from typing import TYPE_CHECKING, Any
 
 from flows.errors import InfrastructureError
 from pipeline.errors import CmgError
+
+if TYPE_CHECKING:  # make up and make status ask for the seconds, and need no Prefect, which takes one to load
+    from prefect.states import State
 
 
 def retry_seconds() -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,56 +46,65 @@ def test_broken_files_are_named_and_left_out(project: Project) -> None:
     project.stage("labels")
     computed = project.stage("spectrogram").stdout
     assert "10 tracks, 10 spectrograms computed" in computed
-    assert np.load(project.root / "artifacts/features/blues.00092.npy").shape == (1, 128, 431)
+    assert np.load(project.root / "artifacts/features/blues.00092.npy").shape == (1, 64, 108)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Make one project for tests that put back what they change."""
-    return projects.make(tmp_path_factory.mktemp("shared"))
+def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Make one project after the stage ``catalog``, for tests that put back what they change."""
+    project = projects.make(tmp_path_factory.mktemp("catalogued"))
+    project.dvc("repro", "catalog")
+    return project
 
 
-@pytest.mark.parametrize(
-    ("row", "named"),
-    [
-        ("blues.00000,Gloomy,dora,2024-03-06T10:00:00Z", "Gloomy"),
-        ("blues.99999,Other,dora,2024-03-06T10:00:00Z", "blues.99999"),
-        ("blues.00000,Other,ann,2024-03-06T10:00:00Z", "unique_annotation"),
-        ("blues.00000,Other,dora,yesterday", "yesterday"),
-    ],
-)
-def test_bad_label_stops_before_training_and_names_the_row(shared: Project, row: str, named: str) -> None:
+@pytest.fixture
+def shared(catalogued: Project) -> Iterator[Project]:
+    """The one project; its labels and parameters are put back."""
+    changed = [catalogued.root / name for name in ("data/mood_labels.csv", "params.yaml")]
+    before = [path.read_bytes() for path in changed]
+    yield catalogued
+    for path, content in zip(changed, before, strict=True):
+        path.write_bytes(content)
+
+
+def test_bad_labels_stop_before_training_and_name_the_rows(shared: Project) -> None:
+    """All at once; tests/quality/test_labels.py shows that each one is enough."""
     path = shared.root / "data/mood_labels.csv"
-    valid = path.read_text()
-    path.write_text(valid + row + "\n")
-    line = len(path.read_text().splitlines())
+    first = len(path.read_text().splitlines()) + 1
+    bad = {
+        "blues.00000,Gloomy,dora,2024-03-06T10:00:00Z": "Gloomy",
+        "blues.99999,Other,dora,2024-03-06T10:00:00Z": "blues.99999",
+        "blues.00000,Other,ann,2024-03-06T10:00:00Z": "unique_annotation",
+        "blues.00000,Other,dora,yesterday": "yesterday",
+    }
+    with path.open("a") as stream:
+        stream.writelines(f"{row}\n" for row in bad)
     done = shared.dvc("repro", check=False)
-    path.write_text(valid)
     assert done.returncode != 0
-    assert named in done.stdout + done.stderr
-    assert f"line {line}" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    for line, named in enumerate(bad.values(), start=first):
+        assert named in said
+        assert f"line {line}" in said
     assert not (shared.root / "artifacts/models").exists()
     assert not any(name.startswith("train") for name in projects.stages_run(done.stdout))
 
 
-def test_missing_column_is_named_with_exit_code_2(project: Project) -> None:
-    path = project.root / "data/mood_labels.csv"
+def test_missing_column_is_named_with_exit_code_2(shared: Project) -> None:
+    path = shared.root / "data/mood_labels.csv"
     pd.read_csv(path, dtype=str).drop(columns="mood").to_csv(path, index=False)
-    project.stage("catalog")
-    done = project.stage("labels", check=False)
+    done = shared.stage("labels", check=False)
     assert done.returncode == 2
     assert "mood" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_library_without_moods_says_so_and_runs_genre_alone(project: Project) -> None:
-    (project.root / "data/mood_labels.csv").write_text("track_id,mood,annotator,labelled_at\n")
-    project.stage("catalog")
-    done = project.stage("labels", check=False)
+def test_library_without_moods_says_so_and_runs_genre_alone(shared: Project) -> None:
+    (shared.root / "data/mood_labels.csv").write_text("track_id,mood,annotator,labelled_at\n")
+    done = shared.stage("labels", check=False)
     assert done.returncode == 2
     assert "tasks: [genre]" in done.stderr
-    project.edit_params({"tasks": ["genre"]})
-    assert "moods are neither checked nor used" in project.stage("labels").stdout
+    shared.edit_params({"tasks": ["genre"]})
+    assert "moods are neither checked nor used" in shared.stage("labels").stdout
 
 
 @pytest.mark.parametrize("stage", ["catalog", "labels", "spectrogram", "register", "promote", "report"])

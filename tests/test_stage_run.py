@@ -30,6 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(stage_run.STAGE, STAGE)
     monkeypatch.setattr(stage_run, "_end_with", lambda dvc: None)
+    monkeypatch.setattr(stage_run, "_leave", lambda: None)  # it would end the tests, too
     for path in ("artifacts/catalog/tracks.csv", "artifacts/labels/genre.csv"):
         files.write_text(Path(path), "track_id\n")
     files.write_json(source_code.path_of("split"), source_code.code_of("split")["split"])
@@ -113,6 +114,16 @@ def test_by_hand_nothing_is_watched(project: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(stage_run.STAGE)
     stage_run.run_stage(lambda: edit("params.yaml", "protocol: artist", "protocol: track"))
     assert params.read().split.protocol == "track"
+
+
+def test_a_stage_that_leaves_has_said_all_and_closed_what_it_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    code = (
+        "import atexit; from pipeline import stage_run; atexit.register(print, 'closed')\n"
+        "print('done'); stage_run._leave()"
+    )
+    left = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert left.stdout.split() == ["done", "closed"]
 
 
 def test_every_entry_is_read_as_dvc_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:

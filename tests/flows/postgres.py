@@ -43,6 +43,18 @@ class Server:
         command = [folder / "psql", "--tuples-only", "--no-align", "--command", query, self.url(database)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    def store(self, name: str) -> str:
+        """Return the address of a new database with MLflow's tables, copied: making them takes seconds."""
+        from mlflow import MlflowClient
+
+        if not self.run("select 1 from pg_database where datname = 'tables'"):
+            self.run("create database tables")
+            MlflowClient(self.url("tables")).search_experiments()
+            # What somebody is connected to cannot be copied.
+            self.run("select pg_terminate_backend(pid) from pg_stat_activity where datname = 'tables'")
+        self.run(f"create database {name} template tables")
+        return self.url(name)
+
 
 def settings(server: Server, *, mlflow: str) -> dict[str, str]:
     """Return what puts both servers of ``make up`` on a PostgreSQL with databases prefect and mlflow."""

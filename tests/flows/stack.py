@@ -132,8 +132,12 @@ class Stack:
         }
         own = {
             "PREFECT_API_URL": self.api,
+            # What a test asks for is soon seen: Prefect's own intervals are 10 to 60 s.
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # a schedule that a test adds is soon seen
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
+            "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
             "CMG_RETRY_SECONDS": "2,10",
         }
         return kept | self.ports | self.settings | own

@@ -127,7 +127,7 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     assert standing["schedule"] == {"cron": WEEKLY, "timezone": "UTC", "day_or": True}
     path = f"/deployments/{weekly['id']}/schedules"
     (short,) = stack.post(
-        path, [{"schedule": {"interval": 3600, "anchor_date": in_seconds(20)}, "active": True}]
+        path, [{"schedule": {"interval": 3600, "anchor_date": in_seconds(15)}, "active": True}]
     )
     rule = {
         "deployments": {"id": {"any_": [weekly["id"]]}},
@@ -279,7 +279,7 @@ def test_dvc_s_lock_is_waited_for(stack: Stack) -> None:
 
 @on_both
 def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
-    asked = [stack.retrain(overrides={"evaluate.calibration_bins": number}) for number in (6, 7)]
+    asked = [stack.retrain(overrides={"promote.margin": margin}) for margin in (0.1, 0.2)]
     queued = "AwaitingConcurrencySlot"
     names = eventually(lambda: {stack.state(run).get("name") for run in asked}, lambda seen: queued in seen)
     assert queued in names
@@ -290,7 +290,7 @@ def test_together_one_runs_and_the_other_waits(stack: Stack) -> None:
         spans.append((shown["start_time"], shown["end_time"]))
     first, second = sorted(spans)
     assert first[1] <= second[0]  # one after the other
-    assert re.search(r"calibration_bins: 5\b", stack.params())
+    assert re.search(r"margin: 0\.0\b", stack.params())
     stack.ended(stack.retrain())
     assert stack.project.would_run() == []  # the lock is whole
 
@@ -398,37 +398,35 @@ def train_endlessly(stack: Stack) -> tuple[str, list[psutil.Process]]:
 
 
 @on_sqlite
-def test_a_run_of_another_deployment_waits_for_the_checkout(stack: Stack) -> None:
+def test_cancelling_ends_the_training_and_the_next_run_which_waited_for_the_checkout_completes(
+    stack: Stack,
+) -> None:
     """Each deployment has a limit of its own: the file lock keeps them apart, and the log says so."""
-    run, _ = train_endlessly(stack)
+    run, training = train_endlessly(stack)
+    training += stack.processes("dvc repro")
     weekly = stack.retrain(deployment="weekly")
     waits = "waiting for another process that holds"
     assert waits in eventually(lambda: stack.run_logs(weekly), lambda seen: waits in seen, 120)
     assert stack.tasks(weekly) == {}
+    started = time.monotonic()
     stack.cancel(run)
+    wait_until(lambda: not any(one.is_running() for one in training), 15, "the training and its DVC end")
+    print(f"cancelled after {time.monotonic() - started:.1f} s")
     stack.ended(run, "CANCELLED", 120)
+    name = stack.get(f"/flow_runs/{run}")["name"]
+    assert stack.python(STATUSES.format(name=name)).split() == ["KILLED"] * 2
     stack.ended(weekly)
+    assert "cnn64:\n      epochs: 1\n" in stack.params()
     assert stack.project.would_run() == []
 
 
 @on_sqlite
-def test_cancelling_ends_the_training_and_the_next_run_completes(stack: Stack) -> None:
-    run, _ = train_endlessly(stack)
-    started = time.monotonic()
-    stack.cancel(run)
-    wait_until(lambda: not stack.processes("pipeline.stages.train"), 15, "the training ends")
-    wait_until(lambda: not stack.processes("dvc"), 15, "DVC ends")
-    print(f"cancelled after {time.monotonic() - started:.1f} s")
-    stack.ended(run, "CANCELLED", 120)
-    assert "cnn64:\n      epochs: 1\n" in stack.params()
-    assert (
-        stack.python(STATUSES.format(name=stack.get(f"/flow_runs/{run}")["name"])).split() == ["KILLED"] * 2
-    )
+def test_a_lock_that_dvc_has_half_written_is_mended(stack: Stack) -> None:
     (stack.project.root / ".dvc/tmp/rwlock").write_text("{")  # as if DVC had been killed while it wrote
-    following = stack.retrain()
-    stack.ended(following)
+    run = stack.retrain()
+    stack.ended(run)
     mended = ".dvc/tmp/rwlock: half written"
-    assert mended in eventually(lambda: stack.run_logs(following), lambda seen: mended in seen)
+    assert mended in eventually(lambda: stack.run_logs(run), lambda seen: mended in seen)
 
 
 TIMED_OUT = """

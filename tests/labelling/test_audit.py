@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -23,24 +24,32 @@ from pipeline.stages import catalog, labels
 from pipeline.tables.labels import classes_of, labels_path, read_labels
 from pipeline.tables.tracks import TRACKS, read_tracks
 from pipeline.training import crossvalidate
-from tests.conftest import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Library
+from tests.conftest import ROOT, Library, write_library
 
 WRONG = "metal.00002"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Library]:
+    """Make the tiny library, run its stages, and a cross-validation that doubts the label of one track."""
+    folder, settings = tmp_path_factory.mktemp("audited"), params.read(ROOT / "params.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        library = write_library(Path("data"))
+        tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
+        files.write_csv(TRACKS, tracks)
+        files.write_csv(labels_path("genre"), labels.genre_labels(tracks))
+        files.write_csv(labels_path("mood"), labels.build_moods(settings.labels)[0])
+        for task in ("genre", "mood"):
+            write_out_of_fold(task)
+    return folder, library
+
+
 @pytest.fixture
-def audited(library: Library, settings: params.Params) -> Library:
-    """The tiny library after the stages, and a cross-validation that doubts the label of one track."""
-    tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
-    files.write_csv(TRACKS, tracks)
-    files.write_csv(labels_path("genre"), labels.genre_labels(tracks))
-    files.write_csv(labels_path("mood"), labels.build_moods(settings.labels)[0])
-    for task in ("genre", "mood"):
-        write_out_of_fold(task)
-    return library
+def audited(made: tuple[Path, Library], workspace: Path) -> Library:
+    """Work in a copy of it."""
+    shutil.copytree(made[0], workspace, dirs_exist_ok=True)
+    return made[1]
 
 
 def audit_rows(task: str) -> list[Any]:

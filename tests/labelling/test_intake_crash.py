@@ -21,12 +21,14 @@ TRACKS = [f"blues.{number:05}" for number in range(30)]
 GOOD = [f"{track},Other,bob,{TIME}" for track in TRACKS]
 BAD = [f"polka.{number:05},Other,bob,{TIME}" for number in range(5)]
 FILES = {"a.csv": [*GOOD, *BAD], "b.csv": None}
-RANDOM_KILLS = 8
+KILLS = 6  # of either kind
 
-# One process imports everything; each round is a child of it in a folder of its own that dies by SIGKILL:
-# just before it changes the inbox or the data for the n-th time, or at any time. A second one ends the work.
+# One process imports everything; each round is a child of it in a folder of its own. The first leaves a copy
+# of its folder before each change of the inbox or the data: what a SIGKILL would leave at that moment, as
+# those that really die then (some of them) show; others die at any time. In each of these folders a second
+# one ends the work.
 DRIVER = """
-import json, os, random, signal, sys, threading, time
+import json, os, random, shutil, signal, sys, threading, time
 from pathlib import Path
 
 source, root = map(Path, sys.argv[1:])
@@ -52,14 +54,19 @@ def concerns_us(folder, arguments):
     return any(os.path.abspath(os.fsdecode(path)).startswith(ours) for path in paths)
 
 
-def work(folder, nth, seconds):
-    seen = []
+def work(folder, nth, seconds, copies):
+    seen, copying = [], []
 
     def watch(event, arguments):
-        if changes_a_file(event, arguments) and concerns_us(folder, arguments):
-            seen.append(event)
-            if len(seen) == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if copying or not (changes_a_file(event, arguments) and concerns_us(folder, arguments)):
+            return
+        seen.append(event)
+        if len(seen) == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if copies:
+            copying.append(True)
+            shutil.copytree(folder, root / f"before {len(seen)}")
+            copying.clear()
 
     os.chdir(folder)
     sys.addaudithook(watch)
@@ -71,27 +78,34 @@ def work(folder, nth, seconds):
     Path("facts.json").write_text(json.dumps(facts))
 
 
-def intake(folder, *, nth=None, seconds=None):
+def intake(folder, *, nth=None, seconds=None, copies=False):
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code = 1
     try:
-        work(folder, nth, seconds)
+        work(folder, nth, seconds, copies)
         code = 0
     finally:
         os._exit(code)
 
 
-assert intake(crash.project(root / "whole")) == 0
-facts = json.loads((root / "whole/facts.json").read_text())
+whole = crash.project(root / "whole")
+assert intake(whole, copies=True) == 0
+facts = json.loads((whole / "facts.json").read_text())
 rng = random.Random(0)
-plans = [{"nth": number} for number in range(1, facts["changes"] + 1)]
-plans += [{"seconds": rng.uniform(0, facts["seconds"])} for _ in range(crash.RANDOM_KILLS)]
+kills = [{"nth": number} for number in rng.sample(range(1, facts["changes"] + 1), crash.KILLS)]
+kills += [{"seconds": rng.uniform(0, facts["seconds"])} for _ in range(crash.KILLS)]
 with open(root / "outcomes.jsonl", "w") as stream:
-    for number, plan in enumerate(plans):
+    for number, plan in enumerate(kills):
         folder = crash.project(root / str(number))
-        print(json.dumps([plan, intake(folder, **plan), intake(folder), crash.outcome(folder)]), file=stream)
+        first = intake(folder, **plan)
+        left = crash.tree(folder)
+        same = "nth" not in plan or left == crash.tree(root / f"before {plan['nth']}")
+        print(json.dumps([plan, first, same, intake(folder), crash.outcome(folder)]), file=stream)
+    for number in range(1, facts["changes"] + 1):
+        plan, folder = {"before": number}, root / f"before {number}"
+        print(json.dumps([plan, None, True, intake(folder), crash.outcome(folder)]), file=stream)
 """
 
 
@@ -125,6 +139,12 @@ def outcome(folder: Path) -> dict[str, object]:
     }
 
 
+def tree(folder: Path) -> list[tuple[str, int]]:
+    """Return every file and folder, but for the pages, with its size: a run's own names hold its time."""
+    paths = [path for path in sorted(folder.rglob("*")) if "data_docs" not in path.parts]
+    return [(str(path.relative_to(folder)), path.is_file() and path.stat().st_size) for path in paths]
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -145,9 +165,11 @@ EXPECTED = {
 def test_killed_at_every_change_of_a_file_and_at_random_times(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", DRIVER, str(ROOT), str(tmp_path)], cwd=tmp_path, check=True)
     outcomes = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
-    assert sum(first == -signal.SIGKILL for _, first, _, _ in outcomes) >= 40
-    for plan, first, second, found in outcomes:
-        assert first in (0, -signal.SIGKILL), plan
+    assert len(outcomes) >= 40 + 2 * KILLS
+    assert sum(first == -signal.SIGKILL for _, first, *_ in outcomes) >= KILLS
+    for plan, first, same, second, found in outcomes:
+        assert first in (None, 0, -signal.SIGKILL), plan
+        assert same, plan
         assert second == 0, plan
         assert found == EXPECTED, plan
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
@@ -34,10 +34,7 @@ from pipeline.tables.trained_models import card_path, weights_path
 from pipeline.taxonomy import MOODS
 from pipeline.training import backend, models
 from pipeline.training.weights import save_weights
-from tests.conftest import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Library
+from tests.conftest import ROOT, Library, write_library
 
 LINE = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]])
 TO_FILL_IN = ["mood", "annotator", "labelled_at"]
@@ -136,15 +133,25 @@ def test_standardised_columns_have_mean_zero_and_deviation_one_or_are_zero() -> 
     np.testing.assert_allclose(found.std(axis=0), [1, 0])
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Library]:
+    """Make the tiny library, and run the stages catalog and spectrogram; only blues tracks are labelled."""
+    folder, settings = tmp_path_factory.mktemp("catalogued"), params.read(ROOT / "params.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        library = write_library(Path("data"))
+        tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
+        files.write_csv(TRACKS, tracks)
+        spectrogram.build_features(tracks, logmel_of(settings.spectrogram))
+        keep_labels(library, "blues")
+    return folder, library
+
+
 @pytest.fixture
-def catalogued(library: Library, settings: params.Params, monkeypatch: pytest.MonkeyPatch) -> Library:
-    """The tiny library after the stages catalog and spectrogram; only the blues tracks are labelled."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tracks, _ = catalog.build(settings.catalog.model_copy(update={"min_tracks_per_genre": 1}))
-    files.write_csv(TRACKS, tracks)
-    spectrogram.build_features(tracks, logmel_of(settings.spectrogram))
-    keep_labels(library, "blues")
-    return library
+def catalogued(made: tuple[Path, Library], empty: Path) -> Library:
+    """Work in a copy of it, with an empty store."""
+    shutil.copytree(made[0], empty, dirs_exist_ok=True)
+    return made[1]
 
 
 def keep_labels(library: Library, *genres: str) -> None:
@@ -155,7 +162,7 @@ def keep_labels(library: Library, *genres: str) -> None:
 def put_champion(settings: params.Params) -> None:
     """Register a real, untrained mood model."""
     backend.prepare(0)
-    model = models.build("lenet5", (128, 431), len(MOODS))
+    model = models.build("lenet5", (64, 108), len(MOODS))  # small: ONNX copies the weights dozens of times
     *_, kernel, bias = model.get_weights()
     model.set_weights([*model.get_weights()[:-2], 1000 * kernel, bias])  # untrained, yet sure of itself
     path = weights_path("mood", "lenet5")
@@ -171,7 +178,7 @@ def put_champion(settings: params.Params) -> None:
         "optimistic": False,
         "seed": 0,
         "dataset": {"name": "tiny", "synthetic": True},
-        "spectrogram": {"n_fft": 2048, "hop_length": 512, "n_mels": 128},
+        "spectrogram": {"n_fft": 2048, "hop_length": 2048, "n_mels": 64},
         "normaliser": Normaliser("l2").as_dict(),
         "seen_tracks": [],
         "weights_sha256": files.sha256(path),

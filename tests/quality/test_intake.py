@@ -58,26 +58,26 @@ def test_valid_rows_have_no_findings() -> None:
     assert (verdict.findings, verdict.reasons, verdict.fault) == ((), {}, "")
 
 
-@pytest.mark.parametrize(
-    ("row", "name", "column", "value"),
-    [
-        ((" "[1:],), "schema", "track_id", "blank"),
-        (("blues.00000", "Other", ""), "schema", "annotator", "blank"),
-        (("polka.00001",), "known_track", "track_id", "polka.00001"),
-        (("blues.00000", "Sad"), "known_mood", "mood", "Sad"),
-        (("blues.00000", "Other", "ann", "5.3.2024"), "date_format", "labelled_at", "5.3.2024"),
-        (("blues.00000", "Other", "ann", "2024-02-30T14:00:00Z"), "date_format", "labelled_at", "2024-02-30"),
-        (("blues.00000", "Other", "ann", "2026-01-01T12:06:00Z"), "future_date", "labelled_at", "2026-01-01"),
-        (("blues.00000", "Other", "ann", TIME, "4"), "confidence", "confidence", "4"),
-        (("blues.00000", "Other", "a" * 201), "cell_size", "annotator", "a" * 80),
-    ],
-)
-def test_a_faulty_row_is_rejected_and_the_others_are_not(row, name, column, value) -> None:
-    verdict = check(table_of(("blues.00001",), row))
-    assert [finding.check for finding in verdict.findings] == [name]
-    assert list(verdict.reasons) == ["line 3"]
-    assert f"{column}: {name} expected " in verdict.reasons["line 3"]
-    assert f"received {value}" in verdict.reasons["line 3"]
+FAULTS = [
+    ((" "[1:],), "schema", "track_id", "blank"),
+    (("blues.00000", "Other", ""), "schema", "annotator", "blank"),
+    (("polka.00001",), "known_track", "track_id", "polka.00001"),
+    (("blues.00000", "Sad"), "known_mood", "mood", "Sad"),
+    (("blues.00000", "Other", "ann", "5.3.2024"), "date_format", "labelled_at", "5.3.2024"),
+    (("blues.00000", "Other", "ann", "2024-02-30T14:00:00Z"), "date_format", "labelled_at", "2024-02-30"),
+    (("blues.00000", "Other", "ann", "2026-01-01T12:06:00Z"), "future_date", "labelled_at", "2026-01-01"),
+    (("blues.00000", "Other", "ann", TIME, "4"), "confidence", "confidence", "4"),
+    (("blues.00000", "Other", "a" * 201), "cell_size", "annotator", "a" * 80),
+]
+
+
+def test_faulty_rows_are_rejected_and_the_others_are_not() -> None:
+    verdict = check(table_of(("blues.00001",), *(row for row, *_ in FAULTS)))
+    assert {finding.check for finding in verdict.findings} == {name for _, name, *_ in FAULTS}
+    assert len(verdict.reasons) == len(FAULTS)
+    for line, (_, name, column, value) in enumerate(FAULTS, start=3):
+        assert f"{column}: {name} expected " in verdict.reasons[f"line {line}"]
+        assert f"received {value}" in verdict.reasons[f"line {line}"]
 
 
 @pytest.mark.parametrize(

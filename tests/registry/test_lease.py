@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import tracking
+from pipeline import stage_run, tracking
 from pipeline.errors import UnavailableError
 from pipeline.registry import candidates, lease
 from pipeline.registry.versions import champion_entry, model_name
@@ -56,7 +56,7 @@ print(register.register("genre", ["cnn64"]))
 """
 HOLD = """
 import time
-from pipeline import tracking
+from pipeline import stage_run, tracking
 from pipeline.registry import candidates, lease
 with lease.hold(tracking.configure().MlflowClient(), "genre-classifier"):
     print("held", flush=True)
@@ -77,14 +77,14 @@ def shared(
 def use_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test's store be a database of its own on PostgreSQL."""
     server = request.getfixturevalue("database")
-    name = f"lease{abs(hash(request.node.name))}"
-    server.run(f"create database {name}")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(name))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.store(f"lease{abs(hash(request.node.name))}"))
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, *arguments]
+    begin = f"import gc; gc.set_threshold({stage_run._COLLECT_AFTER})"  # as in a stage
+    end = "from pipeline import stage_run; stage_run._leave()"
+    command = [sys.executable, "-c", f"{begin}\n{script}\n{end}", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
