@@ -143,7 +143,7 @@ def scored(settings: Params) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     shares, truth = rng.dirichlet(np.ones(3), 40), rng.integers(0, 3, 40)
     tracks = np.arange(40).astype(str)
-    return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate, seed=settings.seed)
+    return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate)
 
 
 def decided(settings: Params) -> list[Any]:

@@ -121,8 +121,8 @@ def test_the_decoder_concerns_what_decodes_and_no_training(code: Path, before: d
     text = path.read_text()
     (first,) = re.findall(r"^def _blocks\(.*?:\n", text, re.MULTILINE | re.DOTALL)
     path.write_text(text.replace(first, f"{first}    len('')\n"))
-    assert {"catalog", "spectrogram"} <= changed(before)
-    assert not changed(before) & {"labels", "split", "train", "evaluate", "report"}
+    assert {"catalog", "spectrogram", "report"} <= changed(before)  # the report plays clips
+    assert not changed(before) & {"labels", "split", "train", "evaluate"}
 
 
 def test_comments_docstrings_and_layout_change_nothing_anywhere(code: Path, before: dict[str, Code]) -> None:

@@ -79,7 +79,7 @@ def _results(axes: Axes, task: str, points: list[Point], floor: float) -> None:
         axes.plot([low, high], [row, row], color=ink, lw=2, solid_capstyle="round")
         inside = "white" if point.kind == "leaky" else ink  # hollow: do not believe it
         shape = "o" if point.interval else "D"  # a diamond was published without an interval
-        axes.plot(point.accuracy, row, shape, ms=7, color=ink, markerfacecolor=inside)
+        axes.plot(point.accuracy, row, shape, ms=7, color=ink, markerfacecolor=inside, clip_on=False)
         axes.annotate(f"{point.accuracy:.3f}", (high, row), (8, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(points)), [point.label for point in points])
     axes.set(ylim=(len(points) + 0.2, -0.6), title=task)  # the first on top

@@ -163,8 +163,8 @@ def test_shifts_roll_in_time_within_their_range() -> None:
     [
         ({"time_masks": 1, "time_mask_frames": 40}, 2, 40),
         ({"mel_masks": 1, "mel_mask_bands": 12}, 1, 12),
-        ({"time_masks": 1, "time_mask_frames": 10_000}, 2, 431),
-        ({"mel_masks": 1, "mel_mask_bands": 10_000}, 1, 128),
+        ({"time_masks": 1, "time_mask_frames": 1_000}, 2, 431),
+        ({"mel_masks": 1, "mel_mask_bands": 1_000}, 1, 128),
     ],
 )
 def test_a_mask_is_one_stripe_of_the_slices_mean(masks: dict[str, int], axis: int, longest: int) -> None:
