@@ -24,8 +24,10 @@ _USER_INFO: Final = re.compile(r"(//|%2F%2F)\S*(@|%40)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"\s*[a-z][\w+.-]*://", re.IGNORECASE)
 _QUOTED: Final = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _ASSIGN: Final = r"['\"]?\s?(?:=|:|%3D|%3A)\s?"
+# An encoded & ends the value only where its sign is encoded, too: else it is one of the password's letters.
 _ASSIGNED: Final = re.compile(
-    rf"""((?:\b[\w.-]*(?:{_NAMES})|\b(?:pwd|sig)|(?:[?&]|%3F|%26)key){_ASSIGN})(?:{_QUOTED})?(?:[^\s&%]|%(?!26))*""",
+    rf"""((?:\b[\w.-]*(?:{_NAMES})|\b(?:pwd|sig)|(?:[?&]|%3F|%26)key){_ASSIGN})"""
+    rf"""(?:{_QUOTED})?(?:(?<=%3D)(?:[^\s&%]|%(?!26))*|(?<=%3A)(?:[^\s&%]|%(?!26))*|(?<!%3D)(?<!%3A)[^\s&]*)""",
     re.IGNORECASE,
 )
 # Without a scheme an address is known by what follows the @: a host with a dot, a port or a path.
