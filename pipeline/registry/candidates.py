@@ -17,6 +17,7 @@ from pipeline.inference import audio
 from pipeline.promotion_rule import Candidate
 from pipeline.quality import sample_files
 from pipeline.registry import seen, shipped
+from pipeline.registry.description import description
 from pipeline.registry.versions import CONTENT, model_name
 from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.tracks import read_tracks
@@ -143,12 +144,19 @@ def ensure_version(client: Any, task: str, candidate: Candidate) -> str:
     Call it while holding the registered model's lease, or two processes register the same content twice.
     """
     name, content = model_name(task), content_of(task, candidate)
+    said = description(
+        read_json(card_path(task, candidate.model)), read_json(metrics_path(task, candidate.model))
+    )
     for version in client.search_model_versions(f"name = '{name}'"):
         if version.tags.get(CONTENT) == content:
+            if not version.description:  # of an earlier release, or a kill came between
+                client.update_model_version(name, version.version, said)
             return str(version.version)
     import mlflow
 
     tags = version_tags(task, candidate)
     with open_run(task, read_json(card_path(task, candidate.model))):
         uri = log_model(task, candidate)
-    return str(mlflow.register_model(uri, name, tags=tags).version)
+    number = str(mlflow.register_model(uri, name, tags=tags).version)
+    client.update_model_version(name, number, said)
+    return number

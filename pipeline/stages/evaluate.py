@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline import params, tracking
 from pipeline.files import write_csv, write_json
 from pipeline.inference.normalise import Normaliser
+from pipeline.registry.description import description
 from pipeline.reporting import plots
 from pipeline.stage_run import run_stage
 from pipeline.tables.labels import read_labels
@@ -74,10 +75,13 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
 
 def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
     """Add final metrics, pictures and predictions to the run of the model."""
+    from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
     task, name = card["task"], card["model"]
     mlflow = tracking.configure()
     with open_run(task, card):
         mlflow.log_metrics(flat_metrics(metrics))
+        mlflow.set_tag(MLFLOW_RUN_NOTE, description(card, metrics))
         mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
         mlflow.log_artifact(str(predictions_path(task, name)))
         mlflow.log_table(pd.read_csv(predictions_path(task, name), keep_default_na=False), "predictions.json")

@@ -130,6 +130,16 @@ def test_every_form_of_input_is_answered_and_the_bad_row_of_a_batch_is_named(tra
         assert str(ROOT) not in answer.text
 
 
+def test_a_version_says_in_words_what_it_is(tracks: pd.DataFrame) -> None:
+    tiny.run(tiny.put_model(tracks))
+    client = tracking.configure().MlflowClient()
+    said = client.get_model_version(model_name("genre"), "1").description
+    assert "**Right for 50.0 %** of 12 test tracks [10.0 %, 90.0 %]" in said
+    client.update_model_version(model_name("genre"), "1", "")
+    tiny.run(tiny.put_model(tracks))
+    assert client.get_model_version(model_name("genre"), "1").description == said
+
+
 def test_a_version_ships_few_files_and_nothing_of_the_workspace_by_name(tracks: pd.DataFrame) -> None:
     tiny.run(tiny.put_model(tracks))
     folder = answers.folder_of(model_name("genre"), "1")
