@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from cmg import listening
 from pipeline.errors import EXIT_USER_ERROR, run_main
 from pipeline.untrusted import is_unseen, visible
 
@@ -37,6 +38,7 @@ labels = typer.Typer(
     help="Mood labels: check and add new ones, see where they help most.", no_args_is_help=True
 )
 app.add_typer(labels, name="labels")
+listening.register(app)
 
 LabelFile = Annotated[
     Path,
@@ -69,8 +71,15 @@ Map = Annotated[
 
 
 @app.callback()
-def _app() -> None:
+def _app(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
     """Genre and composite mood of music."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("composite-mood-genre"))
+        raise typer.Exit
 
 
 @labels.command()

@@ -318,6 +318,34 @@ def test_an_experiment_aside_promotes_nothing_until_it_is_applied(restored: Proj
     assert restored.read_json("mlruns/promotion_inputs.json")["mood"]["margin"] == 0.03
 
 
+def test_a_listener_asks_for_a_mood_and_gets_music(done: Project) -> None:
+    """Right after a reproduction: the champions are fetched, and the project's own tracks are the library."""
+    ask = ("-m", "cmg.cli", "recommend", "negative but hopeful", "-n", "3", "--json")
+    first = json.loads(done.run(sys.executable, *ask).stdout)
+    assert first["understood"][-1] == "the composite NegativeButHopeful"
+    assert len(first["tracks"]) == 3
+    assert all((done.root / track["path"]).is_file() for track in first["tracks"])
+    assert json.loads(done.run(sys.executable, *ask).stdout) == first
+
+
+def test_a_mood_goes_into_a_file_and_out_again(done: Project, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(next((done.root / "data").rglob("*.au")))
+    song = tmp_path / "a b.flac"
+    soundfile.write(song, samples, rate)
+    before = song.read_bytes()
+    tag = (sys.executable, "-m", "cmg.cli", "tag")
+    assert "1 file would change" in done.run(*tag, str(song)).stderr
+    assert song.read_bytes() == before
+    written = done.run(*tag, str(song), "--write").stderr
+    assert song.read_bytes() != before
+    assert "0 files would change" in done.run(*tag, str(song)).stderr
+    (journal,) = done.root.glob("*.cmgundo")
+    assert f"cmg tag --undo {journal.name}" in written
+    done.run(*tag, "--undo", journal.name)
+    assert song.read_bytes() == before
+    journal.unlink()
+
+
 def test_a_table_of_experiments_has_few_columns(done: Project) -> None:
     header = done.dvc("exp", "show", "--csv").stdout.splitlines()[0].split(",")
     scores = [name for name in header if name.endswith(("accuracy", "macro_f1"))]

@@ -1,0 +1,185 @@
+"""Answer what a file sounds like: decoded once, asked of every champion by the code that it ships."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline.errors import CmgError
+from serving.champions import Champion
+
+SCHEMA: Final = "cmg.track/1"
+
+_BATCH: Final = 4  # slices: CNN-64 takes 45 MB for each
+_POLES: Final = Path(__file__).with_name("poles.csv")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the champions say of a file.
+
+    Parameters
+    ----------
+    seconds
+        Its length.
+    slices
+        By task, float32 (n_slices, n_classes).
+    """
+
+    seconds: float
+    slices: Mapping[str, np.ndarray]
+
+
+class UnreadableError(CmgError):
+    """A file is no audio that can be answered; the message says why."""
+
+
+class Listener:
+    """The champions, opened.
+
+    Parameters
+    ----------
+    champions
+        By task, from `serving.champions.champions`.
+    """
+
+    def __init__(self, champions: Mapping[str, Champion]) -> None:
+        self.champions = dict(champions)
+        self._opened = {task: champion.open() for task, champion in champions.items()}
+        self.classes = {task: list(network.classes) for task, (_, network) in self._opened.items()}
+        for task, (_, network) in self._opened.items():
+            network.session = _one_thread(champions[task])
+
+    def hear(self, path: Path) -> Heard:
+        """Return the champions' answers to a file.
+
+        Raises
+        ------
+        UnreadableError
+            It is not there, no audio, empty, too long, or has samples that are no numbers.
+        """
+        decoded: dict[str, np.ndarray] = {}
+        features: dict[tuple[str, Any], np.ndarray] = {}
+        answers = {}
+        for task, (package, network) in self._opened.items():
+            key = (package.__name__, network.settings)
+            if package.__name__ not in decoded:
+                decoded[package.__name__] = _decoded(package, path)
+            if key not in features:
+                features[key] = _features(package, decoded[package.__name__], network.settings)
+            whole = features[key]
+            parts = [
+                network.of_features(whole[first : first + _BATCH]) for first in range(0, len(whole), _BATCH)
+            ]
+            answers[task] = np.concatenate(parts)
+        package = next(iter(self._opened.values()))[0]
+        return Heard(len(decoded[package.__name__]) / package.audio.SAMPLE_RATE, answers)
+
+    def record(self, path: Path, heard: Heard) -> dict[str, Any]:
+        """Return an answer in the form ``cmg.track/1``."""
+        return track_record(
+            {task: slices.mean(axis=0) for task, slices in heard.slices.items()},
+            self.classes,
+            self.champions,
+            path=str(path),
+            seconds=round(heard.seconds, 3),
+        )
+
+
+def _decoded(package: Any, path: Path) -> np.ndarray:
+    try:
+        return package.audio.load(path)
+    except package.errors.CmgError as error:
+        # Who lists it names the file.
+        raise UnreadableError(str(error).removeprefix(f"expected audio, received {path}: ")) from None
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+
+
+def _features(package: Any, samples: np.ndarray, settings: Any) -> np.ndarray:
+    slices = package.audio.slices(samples)
+    found = []
+    while batch := list(islice(slices, _BATCH)):
+        found.append(package.logmel.features(batch, settings))
+    return np.concatenate(found)
+
+
+def _one_thread(champion: Champion) -> Any:
+    """Open a graph for a worker among several: ONNX Runtime would take every core for each of them."""
+    import onnxruntime
+
+    from serving.champions import cache_folder
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = cache_folder() / champion.folder / "model.onnx"
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def track_record(
+    means: Mapping[str, np.ndarray],
+    classes: Mapping[str, list[str]],
+    champions: Mapping[str, Champion],
+    **facts: Any,
+) -> dict[str, Any]:
+    """Return a track's record of plain JSON types: a label and probabilities per task, poles of its moods."""
+    record: dict[str, Any] = {"schema": SCHEMA, **facts}
+    for task, mean in means.items():
+        best = int(np.argmax(mean))
+        shares = {name: round(float(value), 6) for name, value in zip(classes[task], mean, strict=True)}
+        record[task] = {
+            "label": classes[task][best],
+            "probability": shares[classes[task][best]],
+            "probabilities": shares,
+        }
+        if task == "mood":
+            values = poles(mean[None], classes[task])
+            record[task]["poles"] = {name: round(float(value[0]), 6) for name, value in values.items()}
+    record["model"] = {task: champion.name for task, champion in champions.items()}
+    record["trained_on"] = {
+        task: champion.dataset + (" (synthetic)" if champion.synthetic else "")
+        for task, champion in champions.items()
+    }
+    record["error"] = None
+    return record
+
+
+@functools.cache
+def pole_matrix() -> dict[str, dict[str, float]]:
+    """Return by pole how much each mood says for it, -1 to 1 (``serving/poles.csv``)."""
+    with _POLES.open(encoding="utf-8", newline="") as stream:
+        return {
+            row.pop("pole"): {mood: float(value) for mood, value in row.items()}
+            for row in csv.DictReader(stream)
+        }
+
+
+def poles(probabilities: np.ndarray, classes: list[str]) -> dict[str, np.ndarray]:
+    """Return each pole's strength, 0 to 1, (n_tracks,), from mood probabilities (n_tracks, n_classes)."""
+    return {
+        pole: np.clip(probabilities @ [weights.get(name, 0.0) for name in classes], 0.0, 1.0)
+        for pole, weights in pole_matrix().items()
+    }
+
+
+def sha256(path: Path) -> str:
+    """Return a file's digest, by which it is known wherever it moves.
+
+    Raises
+    ------
+    UnreadableError
+        It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None

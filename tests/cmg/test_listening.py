@@ -1,0 +1,137 @@
+"""The commands for listeners, on a library of three kinds of noise."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cmg import cli
+from pipeline.errors import CmgError
+from serving.listener import Listener
+from tests.conftest import ROOT
+from tests.listener import listener
+
+__all__ = ["listener"]  # a fixture
+
+HEAVY = ("mlflow", "pandas", "tensorflow", "keras", "librosa", "scipy.signal", "sklearn", "prefect", "dvc")
+
+
+def cmg(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_files_are_classified_as_a_table_json_lines_and_csv(listener: Listener) -> None:
+    files = sorted(Path("data").rglob("*.wav"))
+    classes = listener.classes["genre"]
+    table = cmg("classify", "data")
+    assert table.exit_code == 0
+    rows = [line.split() for line in table.stdout.splitlines()]
+    assert [row[0] for row in rows] == [str(file) for file in files]
+    assert all(row[1] == Path(row[0]).name.split(".")[0] for row in rows)  # the class it was made for
+    documents = json.loads(cmg("classify", "data", "--json").stdout)
+    lines = [json.loads(line) for line in cmg("classify", "data", "--jsonl").stdout.splitlines()]
+    assert sorted(lines, key=lambda one: one["path"]) == documents
+    assert [set(one["genre"]["probabilities"]) for one in documents] == [set(classes)] * len(files)
+    tabled = list(csv.DictReader(io.StringIO(cmg("classify", "data", "--csv").stdout)))
+    assert [one["genre"] for one in tabled] == [one["genre"]["label"] for one in documents]
+    assert float(tabled[0][f"genre_{classes[0]}"]) == documents[0]["genre"]["probabilities"][classes[0]]
+
+
+def test_unreadable_files_are_listed_and_the_others_answered(listener: Listener) -> None:
+    Path("in").mkdir()
+    Path("in/=cmd.mp3").write_text("no music")
+    good = next(Path("data").rglob("*.wav"))
+    done = cmg("classify", "in", good, "nowhere.wav", "--json")
+    assert done.exit_code == 2
+    assert [one["error"] is None for one in json.loads(done.stdout)] == [True, False]
+    assert "unreadable: nowhere.wav: no such file or folder\n" in done.stderr
+    assert re.search(r"unreadable: \S*in/=cmd\.mp3: not an audio file that can be decoded", done.stderr)
+    tabled = list(csv.DictReader(io.StringIO(cmg("classify", "in", "--csv").stdout)))
+    assert tabled[0]["error"]
+
+
+def test_a_library_is_kept_searched_and_forgotten(listener: Listener, tmp_path: Path) -> None:
+    assert cmg("classify", "data", "--index").exit_code == 0
+    assert "15 tracks (15 different), 0 unreadable" in cmg("index", "status").stdout
+    seed = next(Path("data").rglob("pop*.wav"))
+    found = json.loads(cmg("recommend", "--like", seed, "-n", "4", "--json").stdout)
+    names = [Path(track["path"]).name for track in found["tracks"]]
+    assert len(names) == 4
+    assert all(name.startswith("pop") for name in names)
+    assert seed.name not in names
+    playlist = tmp_path / "lists" / "a b.m3u8"
+    playlist.parent.mkdir()
+    assert cmg("recommend", "--genre", "pop", "-o", playlist).exit_code == 0
+    written = [line for line in playlist.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert len(written) == 5
+    assert all((playlist.parent / line).is_file() and not Path(line).is_absolute() for line in written)
+    assert cmg("recommend", "--genre", "pop", "-o", playlist.with_suffix(".xspf")).exit_code == 0
+    tree = ElementTree.parse(playlist.with_suffix(".xspf"))
+    assert len(tree.findall(".//{http://xspf.org/ns/0/}location")) == 5
+    assert cmg("index", "forget", "data").stdout == "forgotten: 15\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("recommend", "--genre", "polka"), "expected genres among"),
+        (
+            ("recommend",),
+            'expected words, --genre or --like, received none of them. Try "negative but hopeful".',
+        ),
+        (("recommend", "calm"), "expected a champion for moods, received none"),
+        (
+            ("recommend", "--genre", "pop", "-o", "list.txt"),
+            "expected a playlist .m3u8 or .xspf, received list.txt",
+        ),
+        (("recommend", "--like", "params.yaml"), "expected a track of the library, received params.yaml"),
+        (("classify", "mlruns"), "expected audio below mlruns, received none"),
+    ],
+)
+def test_what_cannot_be_done_is_said(listener: Listener, arguments: tuple[str, ...], said: str) -> None:
+    done = cmg(*arguments)
+    assert isinstance(done.exception, CmgError)
+    assert said in str(done.exception)
+
+
+def test_the_models_are_listed_with_their_figures(listener: Listener) -> None:
+    said = cmg("models").stdout
+    assert re.fullmatch(
+        r"genre-classifier/1: lenet5, protocol artist, trained on tiny; right for 0\.500 \[0\.100, 0\.900\] "
+        r"of its test tracks; run [0-9a-f]+\n",
+        said,
+    )
+    assert cmg("models", "pull").stdout.startswith("genre-classifier/1: lenet5")
+
+
+def test_a_cold_command_imports_nothing_heavy(listener: Listener) -> None:
+    file = next(Path("data").rglob("*.wav"))
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cmg.cli", "classify", str(file)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {
+        line.rsplit("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")
+    }
+    assert "serving.listener" in imported
+    assert not {name for name in imported for heavy in HEAVY if name == heavy or name.startswith(heavy + ".")}
+
+
+def test_a_timeline_says_the_strongest_place(listener: Listener) -> None:
+    file = next(Path("data").rglob("pop*.wav"))
+    found = json.loads(cmg("timeline", file, "--json").stdout)
+    assert [window["label"] for window in found["windows"]] == ["pop"]
+    assert "strongest: pop 0:00-0:00" in cmg("timeline", file).stdout

@@ -1,0 +1,22 @@
+"""A champion out of a real registry, for the tests of what listeners use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving import champions
+from serving.listener import Listener
+from tests.registry import tiny
+
+
+@pytest.fixture
+def listener(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Listener:
+    """The champion of three classes, out of a store of its own."""
+    tiny.no_keras(monkeypatch)
+    monkeypatch.delenv(champions.CACHE, raising=False)
+    tracks = tiny.write_tracks(list(tiny.CLASSES) * 5)
+    tiny.run(tiny.put_model(tracks))
+    Path("params.yaml").write_text("")  # a project
+    return Listener(champions.pull())

@@ -1,0 +1,174 @@
+"""Champions out of a real registry, kept as files; answers of a library kept by content."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pipeline import tracking
+from pipeline.errors import CmgError, DataError
+from pipeline.registry import answers, versions
+from serving import champions
+from serving.library import Library, audio_files
+from serving.listener import Listener
+from tests.conftest import ROOT
+from tests.listener import listener
+from tests.registry import tiny
+
+__all__ = ["listener"]  # a fixture
+
+
+@pytest.fixture
+def library(listener: Listener) -> Iterator[Library]:
+    found = Library(Path("library.sqlite"))
+    yield found
+    found.close()
+
+
+def add(library: Library, listener: Listener, *folders: str) -> dict[str, tuple[bool, str]]:
+    """Return by file name whether it was computed, and why not answered."""
+    found, _ = audio_files([Path(folder) for folder in folders])
+    done = library.add(found, listener, workers=2)
+    return {outcome.path.name: (outcome.computed, outcome.reason) for outcome in done}
+
+
+def test_the_cached_champion_answers_what_the_registered_version_does(listener: Listener) -> None:
+    files = sorted(Path("data").rglob("*.wav"))[:6]
+    expected = answers.predict(answers.folder_of("genre-classifier", "1"), files)
+    heard = np.array([listener.hear(file).slices["genre"].mean(axis=0) for file in files])
+    assert listener.classes["genre"] == list(expected.columns)
+    assert np.abs(heard - expected.to_numpy()).max() <= 1e-5
+    record = listener.record(files[0], listener.hear(files[0]))
+    assert record["model"] == {"genre": "genre-classifier/1"}
+    assert record["trained_on"] == {"genre": "tiny"}
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_without_a_registry_the_cache_still_answers_and_a_changed_file_does_not(listener: Listener) -> None:
+    shutil.rmtree("mlruns")
+    assert champions.champions()["genre"].version == "1"
+    graph = next(champions.cache_folder().glob("genre-1-*/model.onnx"))
+    graph.write_bytes(graph.read_bytes() + b" ")
+    with pytest.raises(DataError, match=r"model\.onnx: expected the file as fetched.*cmg models pull"):
+        champions.champions()
+
+
+def test_a_new_champion_is_noticed_and_fetched(listener: Listener) -> None:
+    first = champions.champions()["genre"]
+    assert champions.newer(first) is None
+    Path("mlruns/champions.json").write_text(
+        json.dumps({"genre": {"version": "2", "weights_sha256": "other"}})
+    )
+    assert champions.newer(first) == "2"
+
+
+def test_where_nothing_serves_it_is_said(empty: Path) -> None:
+    Path("params.yaml").write_text("")
+    with pytest.raises(CmgError, match="expected a champion in the registry, received none"):
+        champions.pull()
+
+
+def test_what_is_known_is_not_computed_again_wherever_it_moves(library: Library, listener: Listener) -> None:
+    first = add(library, listener, "data")
+    assert len(first) == 15
+    assert all(computed for computed, _ in first.values())
+    assert not any(computed for computed, _ in add(library, listener, "data").values())
+    shutil.move("data/gtzan", "moved")
+    assert not any(computed for computed, _ in add(library, listener, "moved").values())
+    paths, means, digests = library.tracks(listener.champions)
+    assert len(paths) == len(set(digests)) == len(means["genre"]) == 15
+    assert library.forget(Path("data").absolute()) == 15
+    assert library.forget(Path("moved").absolute()) == 15
+    library.vacuum()
+    assert library.status()["answers"] == {}
+
+
+def test_unreadable_files_are_kept_with_the_reason_until_they_change(
+    library: Library, listener: Listener
+) -> None:
+    Path("in").mkdir()
+    Path("in/text.mp3").write_text("no music")
+    Path("in/empty.wav").write_bytes(b"")
+    Path("in/gone.flac").symlink_to("nowhere")
+    shutil.copy(next(Path("data").rglob("*.wav")), "in/good.wav")
+    soundfile.write("in/nan.wav", np.full(22_050, np.nan), 22_050, subtype="FLOAT")
+    done = add(library, listener, "in")
+    assert {name for name, (_, reason) in done.items() if reason} == {
+        "text.mp3",
+        "empty.wav",
+        "gone.flac",
+        "nan.wav",
+    }
+    assert [Path(path).name for path in library.tracks(listener.champions)[0]] == ["good.wav"]
+    assert not any(
+        computed for name, (computed, _) in add(library, listener, "in").items() if name != "gone.flac"
+    )
+    shutil.copy(next(Path("data").rglob("*.wav")), "in/text.mp3")
+    assert add(library, listener, "in")["text.mp3"] == (False, "")  # by its content, which is known
+
+
+def test_an_answer_of_an_earlier_champion_does_not_count(library: Library, listener: Listener) -> None:
+    add(library, listener, "data")
+    tracks = pd.read_csv("artifacts/predictions/genre-lenet5.csv")[["track_id", "label"]]
+    tiny.run(tiny.put_model(tracks, seen=("nothing",)))
+    client = tracking.configure().MlflowClient()
+    client.set_registered_model_alias(versions.model_name("genre"), "champion", "2")
+    later = Listener(champions.pull())
+    assert later.champions["genre"].version == "2"
+    assert library.tracks(later.champions)[0] == []
+    assert all(computed for computed, _ in add(library, later, "data").values())
+    assert len(library.tracks(listener.champions)[0]) == 15  # the earlier answers are still there
+
+
+def test_a_file_that_is_no_index_is_refused(empty: Path) -> None:
+    Path("library.sqlite").write_text("no database" * 200)
+    with pytest.raises(DataError, match=r"library\.sqlite: expected a library index"):
+        Library(Path("library.sqlite"))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from serving.champions import champions
+from serving.library import Library, audio_files
+from serving.listener import Listener
+library = Library(Path("library.sqlite"))
+for outcome in library.add(audio_files([Path("data")])[0], Listener(champions()), workers=1):
+    print(outcome.path.name, flush=True)
+"""
+
+
+def test_two_writers_that_are_killed_leave_a_whole_index(listener: Listener) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for lines in (1, 3):
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER], env=environment, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(2)
+        ]
+        for one in both:
+            assert one.stdout is not None
+            for _ in range(lines):
+                assert one.stdout.readline().endswith(".wav\n")
+            one.send_signal(signal.SIGKILL)
+        for one in both:
+            one.communicate()
+    library = Library(Path("library.sqlite"))
+    assert library._value("PRAGMA integrity_check") == "ok"
+    known = len(library.tracks(listener.champions)[0])
+    assert known >= 3
+    done = add(library, listener, "data")
+    assert sum(computed for computed, _ in done.values()) == 15 - known
+    library.close()
