@@ -14,7 +14,7 @@ from serving.ranking import rank
 MOODS = {name: mood.poles for name, mood in taxonomy.read().moods.items()}
 GENRES = ("jazz", "pop", "hiphop")
 
-# Phrase, and the composites that a person would take for it. Written before the words were.
+# Phrase, and the composites that a person would take for it. The words were written knowing them.
 PHRASES = {
     "melancholic yet uplifting": "NegativeButHopeful",
     "sunday morning": "CalmButWarm",
