@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from xml.sax.saxutils import escape
 
 import typer
 
@@ -19,8 +18,8 @@ from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from serving.champions import Champion
-    from serving.library import Library
-    from serving.ranking import Ranking
+    from serving.library import Library, Tracks
+    from serving.mix import Mix
 
 _SHOWN: Final = 60  # characters of a file's name
 _CORES: Final = os.cpu_count() or 1
@@ -167,61 +166,58 @@ def recommend(
         float | None,
         typer.Option("--min-score", min=0, max=1, help="All that fit at least so well.", show_default=False),
     ] = None,
+    per_artist: Annotated[
+        int | None,
+        typer.Option("--max-per-artist", min=1, help="At most so many of one artist.", show_default=False),
+    ] = None,
     why: Annotated[bool, typer.Option("--why", help="A column for each pole.")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A playlist: .m3u8 or .xspf.", show_default=False)
+        Path | None,
+        typer.Option("-o", "--output", help="A playlist: .m3u8, .xspf or .jspf.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     library: IndexFile = None,
 ) -> None:
     """Choose the tracks of the library that fit a mood best, and say how many really do."""
-    from pipeline import taxonomy
+    from pipeline.files import write_text
     from serving.champions import champions
     from serving.library import Library, library_file
     from serving.listener import Listener
-    from serving.query import Query, understand
-    from serving.ranking import rank
+    from serving.mix import Wanted, choose
+    from serving.playlists import MEDIA_TYPES, Entry, playlist
 
-    text = " ".join(words or [])
-    if not text and not genre and not like:
-        raise CmgError(
-            'expected words, --genre or --like, received none of them. Try "negative but hopeful".'
-        )
-    if output and output.suffix not in (".m3u8", ".xspf"):
-        raise CmgError(f"expected a playlist .m3u8 or .xspf, received {output}. Name it so.")
+    if output and output.suffix[1:] not in MEDIA_TYPES:
+        raise CmgError(f"expected a playlist .m3u8, .xspf or .jspf, received {output}. Name it so.")
     known = _said(champions())
-    if "mood" not in known and text:
-        raise CmgError("expected a champion for moods, received none. Label moods, then `dvc repro`.")
     target = Library(library or library_file())
     _fill_first(target, known)
-    paths, means, _ = target.tracks(known)
-    if not paths:
+    tracks = target.tracks(known)
+    if not tracks.paths:
         raise CmgError(
             "expected tracks in the library, received none. `cmg classify --index FOLDER` adds them."
         )
-    listener = Listener(known)
-    moods = {name: mood.poles for name, mood in taxonomy.read().moods.items()}
-    names = listener.classes.get("genre", [])
-    query = Query({})
-    if text or excluded:
-        query = understand(text, moods=moods, genres=names, excluded=excluded)
-    if genre:
-        wanted = tuple(taxonomy.canonical_genre(one.strip()) for one in genre.split(","))
-        if unknown := set(wanted) - set(names):
-            raise CmgError(
-                f"expected genres among {', '.join(names)}, received {', '.join(sorted(unknown))}."
-            )
-        query = Query(query.poles, query.moods, wanted, query.understood, query.ignored)
-    numbers = {path: n for n, path in enumerate(paths)}
-    seeds = [[_number(file, numbers) for file in group or []] for group in (like, unlike)]
-    ranking = rank(query, means, listener.classes, like=seeds[0], unlike=seeds[1])
-    chosen = [int(n) for n in ranking.order if least is None or ranking.score[n] >= least]
-    chosen = chosen if least is not None else chosen[:number]
-    _print_recommended(
-        chosen, number if least is None else None, query, ranking, paths, why=why, as_json=as_json
+    numbers = {path: n for n, path in enumerate(tracks.paths)}
+    wanted = Wanted(
+        text=" ".join(words or []),
+        excluded=excluded,
+        genres=tuple(genre.split(",")) if genre else (),
+        like=tuple(tracks.digests[_number(file, numbers)] for file in like or []),
+        unlike=tuple(tracks.digests[_number(file, numbers)] for file in unlike or []),
+        number=number,
+        least=least,
+        per_artist=per_artist,
     )
+    mix = choose(wanted, tracks, Listener(known).classes)
+    if as_json:
+        print(json.dumps(mix.as_dict(tracks), ensure_ascii=False))
+    else:
+        _print_mix(mix, tracks, why=why)
     if output:
-        _write_playlist(output, [Path(paths[n]) for n in chosen])
+        entries = [
+            Entry(Path(tracks.paths[n]), tracks.artists[n], tracks.titles[n], float(tracks.seconds[n]))
+            for n in mix.chosen
+        ]
+        write_text(output, playlist(output.suffix[1:], entries, output.absolute().parent))
         print(f"written: {output}", file=sys.stderr)
 
 
@@ -401,64 +397,21 @@ def _number(file: Path, numbers: Mapping[str, int]) -> int:
     return numbers[str(file.absolute())]
 
 
-def _print_recommended(
-    chosen: list[int],
-    asked: int | None,
-    query: Any,
-    ranking: Ranking,
-    paths: list[str],
-    *,
-    why: bool,
-    as_json: bool,
-) -> None:
-    order = list(query.poles)
-    heads = {pole: pole if weight > 0 else f"not {pole}" for pole, weight in query.poles.items()}
-    notes = [
-        f"{ranking.fitting} of your {len(paths)} tracks {'is' if ranking.fitting == 1 else 'are'} "
-        + _all_of(list(heads.values()))
-    ]
-    if query.ignored:
-        notes.append("not understood: " + ", ".join(query.ignored))
-    if asked is not None and len(chosen) < asked:
-        notes.append(f"only {len(chosen)} of the {asked} asked for, as no other track is left")
-    if as_json:
-        found = [
-            {
-                "path": paths[n],
-                "score": round(float(ranking.score[n]), 4),
-                "because": {pole: round(float(ranking.because[pole][n]), 4) for pole in order},
-            }
-            for n in chosen
-        ]
-        print(
-            json.dumps(
-                {"understood": list(query.understood), "notes": notes, "tracks": found}, ensure_ascii=False
-            )
-        )
-        return
-    print("understood: " + "; ".join(query.understood or ["the files to resemble"]), file=sys.stderr)
-    columns = ["", "track", "score", *(heads.values() if why else [])]
-    rows = [
-        [
-            str(place),
-            _short(paths[n]),
-            f"{ranking.score[n]:.2f}",
-            *(
-                [f"top {max(1, round(100 * (1 - ranking.because[pole][n])))} %" for pole in order]
-                if why
-                else []
-            ),
-        ]
-        for place, n in enumerate(chosen, start=1)
-    ]
+def _print_mix(mix: Mix, tracks: Tracks, *, why: bool) -> None:
+    print("understood: " + "; ".join(mix.query.understood), file=sys.stderr)
+    heads = [pole if weight > 0 else f"not {pole}" for pole, weight in mix.query.poles.items()]
+    rows = []
+    for place, n in enumerate(mix.chosen, start=1):
+        named = f"{tracks.artists[n]} - {tracks.titles[n]}" if tracks.artists[n] and tracks.titles[n] else ""
+        tops = [f"top {max(1, round(100 * (1 - values[n])))} %" for values in mix.ranking.because.values()]
+        shown = [_short(tracks.paths[n]), visible(named)[:_SHOWN], f"{mix.ranking.score[n]:.2f}"]
+        rows.append([str(place), *shown, *(tops if why else [])])
+    columns = ["", "track", "title", "score", *(heads if why else [])]
+    if not any(row[2] for row in rows):
+        rows, columns = [row[:2] + row[3:] for row in rows], columns[:2] + columns[3:]
     _print_table(rows, columns)
-    for note in notes:
+    for note in mix.notes:
         print(note, file=sys.stderr)
-
-
-def _all_of(poles: list[str]) -> str:
-    *others, last = poles or ["what was asked"]
-    return "in your top fifth for " + (f"{', '.join(others)} and {last}" if others else last)
 
 
 def _row(record: Mapping[str, Any]) -> list[str]:
@@ -508,30 +461,6 @@ def _progress(done: Iterable[Any], total: int) -> Iterable[Any]:
     from tqdm import tqdm
 
     return tqdm(done, total=total, unit="track", leave=False)
-
-
-def _write_playlist(file: Path, paths: list[Path]) -> None:
-    """Write addresses relative to the playlist, UTF-8, without percent codes in .m3u8."""
-    import urllib.parse
-
-    from pipeline.files import write_text
-
-    base = file.absolute().parent
-    relative = [Path(os.path.relpath(path, base)).as_posix() for path in paths]
-    if file.suffix == ".m3u8":
-        text = "#EXTM3U\n" + "".join(
-            f"#EXTINF:-1,{path.stem}\n{way}\n" for path, way in zip(paths, relative, strict=True)
-        )
-    else:
-        tracks = "".join(
-            f"<track><location>{escape(urllib.parse.quote(way))}</location><title>{escape(path.stem)}</title></track>\n"
-            for path, way in zip(paths, relative, strict=True)
-        )
-        text = (
-            '<?xml version="1.0" encoding="UTF-8"?>\n<playlist version="1" xmlns="http://xspf.org/ns/0/"><trackList>\n'
-            f"{tracks}</trackList></playlist>\n"
-        )
-    write_text(file, text)
 
 
 def _short(path: str) -> str:

@@ -274,7 +274,9 @@ def _project_files() -> dict[str, list[str]]:
         for path in sorted(Path(package).rglob("*")):
             if not path.is_file() or "__pycache__" in path.parts:
                 continue
-            keys = [path.as_posix(), *(parent.as_posix() for parent in path.parents if parent != Path())]
+            # Not the packages themselves: "serving" is a word that a stage may say.
+            above = [parent.as_posix() for parent in path.parents if parent != Path()]
+            keys = [path.as_posix(), *(name for name in above if name not in PACKAGES)]
             keys += [path.with_suffix("").as_posix()] if path.suffix == ".py" else [path.name]
             keys += [] if (path.parent / "__init__.py").exists() else [path.parent.name]
             for key in keys:

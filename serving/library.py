@@ -6,12 +6,14 @@ processes may fill it and either may be killed.
 
 from __future__ import annotations
 
+import csv
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ from serving.listener import Heard, Listener, UnreadableError, sha256
 
 FILE: Final = "CMG_LIBRARY"  # the variable that names another file
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE track(path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL);
@@ -33,11 +35,59 @@ CREATE TABLE prediction(sha256 TEXT NOT NULL, task TEXT NOT NULL, model TEXT NOT
 CREATE TABLE fault(path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     reason TEXT NOT NULL);
 """
+# Version 2: a content's own tags, and the mean over its slices in an index, from which a query is answered
+# without a look at the slices.
+_SECOND: Final = """
+ALTER TABLE heard ADD COLUMN artist TEXT NOT NULL DEFAULT '';
+ALTER TABLE heard ADD COLUMN title TEXT NOT NULL DEFAULT '';
+ALTER TABLE prediction ADD COLUMN mean BLOB NOT NULL DEFAULT x'';
+CREATE INDEX prediction_mean ON prediction(task, model, sha256, mean);
+CREATE INDEX track_sha256 ON track(sha256, path);
+"""
 
 
 def library_file() -> Path:
     """Return the file that is used where none is named."""
     return Path(os.environ.get(FILE) or project() / "library.sqlite")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The tracks that the champions have answered, of each distinct content the first by name.
+
+    Parameters
+    ----------
+    paths, digests, artists, titles
+        Artist and title are blank where neither the file's tags nor the project's index has them.
+    seconds
+        float64 (n_tracks,).
+    means
+        By task, float32 (n_tracks, n_classes): the mean over a track's slices.
+    """
+
+    paths: list[str]
+    digests: list[str]
+    seconds: np.ndarray
+    artists: list[str]
+    titles: list[str]
+    means: dict[str, np.ndarray]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Return by digest where a track stands."""
+        return {digest: n for n, digest in enumerate(self.digests)}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker found out about a file: size and time, content, answers or a reason, its tags."""
+
+    at: tuple[int, int]
+    sha256: str = ""
+    heard: Heard | None = None
+    reason: str = ""
+    artist: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,14 +117,13 @@ class Library:
     def __init__(self, file: Path) -> None:
         self.file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(file, timeout=60, isolation_level=None)
+        self._has_file = str(file) != ":memory:"
+        # The server's threads share a connection, one at a time.
+        self._db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
-            with self._writing():
-                if self._value("PRAGMA user_version") == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={_VERSION}")
+            if self._value("PRAGMA user_version") < _VERSION:
+                self._bring_up_to_date()
         except sqlite3.DatabaseError as error:
             raise DataError(
                 f"{file}: expected a library index, received {error}. Name another file."
@@ -83,6 +132,20 @@ class Library:
             raise DataError(
                 f"{file}: expected an index of version {_VERSION}, received a later one. Update cmg."
             )
+
+    def _bring_up_to_date(self) -> None:
+        with self._writing():
+            version = self._value("PRAGMA user_version")  # another process may have done it meanwhile
+            for statement in (_SCHEMA if version == 0 else "").split(";"):
+                self._db.execute(statement)
+            for statement in (_SECOND if version < 2 else "").split(";"):
+                self._db.execute(statement)
+            for sha256, task, model, slices in self._db.execute(
+                "SELECT sha256, task, model, slices FROM prediction WHERE mean=x''"
+            ).fetchall():
+                where = "UPDATE prediction SET mean=? WHERE sha256=? AND task=? AND model=?"
+                self._db.execute(where, (_mean(_array(slices)), sha256, task, model))
+            self._db.execute(f"PRAGMA user_version={max(version, _VERSION)}")
 
     def add(self, files: Iterable[Path], listener: Listener, *, workers: int) -> Iterator[Outcome]:
         """Answer files, those that are known from what is kept; yield each as it is done.
@@ -104,9 +167,9 @@ class Library:
                 if known:
                     yield known
                 else:
-                    waiting[pool.submit(_answer, path, listener)] = path
+                    waiting[pool.submit(_answer, path, listener, has_tags=self._has_file)] = path
             for done in as_completed(waiting):
-                yield self._keep(waiting[done], *done.result(), models)
+                yield self._keep(waiting[done], done.result(), models)
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for a whole library
 
@@ -149,55 +212,57 @@ class Library:
             return None
         return Heard(seconds[0], {task: _array(blob) for task, blob in slices.items()})
 
-    def _keep(
-        self,
-        path: Path,
-        at: tuple[int, int],
-        digest: str,
-        heard: Heard | None,
-        reason: str,
-        models: Mapping[str, str],
-    ) -> Outcome:
+    def _keep(self, path: Path, answer: _Answer, models: Mapping[str, str]) -> Outcome:
+        digest, heard = answer.sha256, answer.heard
         with self._writing():
             if heard is None:
                 self._db.execute("DELETE FROM track WHERE path=?", (str(path),))
-                self._db.execute("INSERT OR REPLACE INTO fault VALUES(?,?,?,?)", (str(path), *at, reason))
-                return Outcome(path, None, reason, computed=True)
+                fault = (str(path), *answer.at, answer.reason)
+                self._db.execute("INSERT OR REPLACE INTO fault VALUES(?,?,?,?)", fault)
+                return Outcome(path, None, answer.reason, computed=True)
             self._db.execute("DELETE FROM fault WHERE path=?", (str(path),))
-            self._db.execute("INSERT OR REPLACE INTO track VALUES(?,?,?,?)", (str(path), digest, *at))
-            self._db.execute("INSERT OR REPLACE INTO heard VALUES(?,?)", (digest, heard.seconds))
+            row = (str(path), digest, *answer.at)
+            self._db.execute("INSERT OR REPLACE INTO track VALUES(?,?,?,?)", row)
+            facts = (digest, heard.seconds, answer.artist, answer.title)
+            self._db.execute("INSERT OR REPLACE INTO heard VALUES(?,?,?,?)", facts)
             for task, slices in heard.slices.items():
-                row = (digest, task, models[task], _blob(slices))
-                self._db.execute("INSERT OR REPLACE INTO prediction VALUES(?,?,?,?)", row)
+                given = (digest, task, models[task], _blob(slices), _mean(slices))
+                self._db.execute("INSERT OR REPLACE INTO prediction VALUES(?,?,?,?,?)", given)
         return Outcome(path, heard, computed=True)
 
-    def tracks(self, champions: Mapping[str, Champion]) -> tuple[list[str], dict[str, np.ndarray], list[str]]:
-        """Return what the present champions have answered.
-
-        Returns
-        -------
-        paths : list of str
-            Of each distinct content the first by name: copies are one track.
-        means : dict
-            By task, float32 (n_tracks, n_classes): the mean over a track's slices.
-        digests : list of str
-            Each content's SHA-256.
-        """
-        asked = " ".join(
-            f"JOIN prediction AS p{n} ON p{n}.sha256=track.sha256 AND p{n}.task=? AND p{n}.model=?"
-            for n in range(len(champions))
-        )
-        columns = ", ".join(f"p{n}.slices" for n in range(len(champions)))
-        values = [value for task, champion in champions.items() for value in (task, champion.name)]
+    def tracks(self, champions: Mapping[str, Champion]) -> Tracks:
+        """Return what the present champions have answered."""
         rows = self._db.execute(
-            f"SELECT min(path), track.sha256, {columns} FROM track {asked} GROUP BY track.sha256 ORDER BY 1",
-            values,
+            "SELECT first, track.sha256, seconds, artist, title FROM "
+            "(SELECT min(path) AS first, sha256 FROM track GROUP BY sha256) AS track "
+            "JOIN heard ON heard.sha256=track.sha256"
         ).fetchall()
-        means = {
-            task: np.array([_array(row[2 + n]).mean(axis=0) for row in rows], np.float32)
-            for n, task in enumerate(champions)
-        }
-        return [row[0] for row in rows], means, [row[1] for row in rows]
+        answered = {}
+        for task, champion in champions.items():
+            asked = "SELECT sha256, mean FROM prediction WHERE task=? AND model=?"
+            answered[task] = dict(self._db.execute(asked, (task, champion.name)).fetchall())
+        rows = sorted(row for row in rows if all(row[1] in known for known in answered.values()))
+        digests = [row[1] for row in rows]
+        named = _named(rows)
+        return Tracks(
+            paths=[row[0] for row in rows],
+            digests=digests,
+            seconds=np.array([row[2] for row in rows]),
+            artists=[artist for artist, _ in named],
+            titles=[title for _, title in named],
+            means={
+                task: np.frombuffer(b"".join(known[digest] for digest in digests), "<f4").reshape(
+                    len(rows), -1
+                )
+                if rows
+                else np.empty((0, 0), np.float32)
+                for task, known in answered.items()
+            },
+        )
+
+    def version(self) -> tuple[int, int]:
+        """Return numbers of which one changes whenever anybody writes."""
+        return self._value("PRAGMA data_version"), self._db.total_changes
 
     def slices(self, digest: str, champion: Champion) -> np.ndarray | None:
         """Return a champion's answers to a content, float32 (n_slices, n_classes); None if there are none."""
@@ -255,21 +320,44 @@ class Library:
         self._db.execute("COMMIT")
 
 
-def _answer(path: Path, listener: Listener) -> tuple[tuple[int, int], str, Heard | None, str]:
+def _answer(path: Path, listener: Listener, *, has_tags: bool) -> _Answer:
     try:
         stat = path.stat()
     except OSError as error:
-        return (0, 0), "", None, error.strerror or str(error)
+        return _Answer((0, 0), reason=error.strerror or str(error))
     at = (stat.st_size, stat.st_mtime_ns)
     try:
-        return at, sha256(path), listener.hear(path), ""
+        digest, heard = sha256(path), listener.hear(path)
     except UnreadableError as error:
-        return at, "", None, str(error)
+        return _Answer(at, reason=str(error))
+    if not has_tags:
+        return _Answer(at, digest, heard)
+    from pipeline.sources import tags
+
+    found = tags.read(path)
+    return _Answer(at, digest, heard, artist=found.artist, title=found.title)
+
+
+def _named(rows: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
+    """Return artist and title of each row, from ``data/index.csv`` where a file's tags do not say them."""
+    known: dict[str, tuple[str, str]] = {}
+    path = project() / "data" / "index.csv"
+    if path.is_file() and any(not (row[3] and row[4]) for row in rows):
+        with path.open(encoding="utf-8", newline="") as stream:
+            known = {
+                line.get("sha256") or "": (line.get("artist") or "", line.get("title") or "")
+                for line in csv.DictReader(stream)
+            }
+    return [(row[3], row[4]) if row[3] and row[4] else known.get(row[1], (row[3], row[4])) for row in rows]
 
 
 def _blob(slices: np.ndarray) -> bytes:
     """Return float32 (n_slices, n_classes) with its number of classes in front."""
     return len(slices[0]).to_bytes(2, "little") + slices.astype("<f4").tobytes()
+
+
+def _mean(slices: np.ndarray) -> bytes:
+    return slices.mean(axis=0).astype("<f4").tobytes()
 
 
 def _array(blob: bytes) -> np.ndarray:

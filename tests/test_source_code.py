@@ -125,6 +125,16 @@ def test_the_decoder_concerns_what_decodes_and_no_training(code: Path, before: d
     assert not changed(before) & {"labels", "split", "train", "evaluate"}
 
 
+def test_what_listeners_use_concerns_no_stage_but_for_what_a_version_ships(code: Path) -> None:
+    """The word "serving" in a stage's text once meant the whole package of that name."""
+    found = source_code.code_of(*STAGES)
+    modules = {
+        stage: {name.split(".")[1] for name in own["code"] if name.startswith("serving.")}
+        for stage, own in found.items()
+    }
+    assert modules == dict.fromkeys(STAGES, set()) | {"register": {"classifier"}, "promote": {"classifier"}}
+
+
 def test_comments_docstrings_and_layout_change_nothing_anywhere(code: Path, before: dict[str, Code]) -> None:
     for path in code.rglob("*.py"):
         text = path.read_text()

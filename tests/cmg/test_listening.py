@@ -87,12 +87,12 @@ def test_a_library_is_kept_searched_and_forgotten(listener: Listener, tmp_path: 
         (("recommend", "--genre", "polka"), "expected genres among"),
         (
             ("recommend",),
-            'expected words, --genre or --like, received none of them. Try "negative but hopeful".',
+            "expected words, genres or a track to resemble, received none of them. Try ",
         ),
         (("recommend", "calm"), "expected a champion for moods, received none"),
         (
             ("recommend", "--genre", "pop", "-o", "list.txt"),
-            "expected a playlist .m3u8 or .xspf, received list.txt",
+            "expected a playlist .m3u8, .xspf or .jspf, received list.txt",
         ),
         (("recommend", "--like", "params.yaml"), "expected a track of the library, received params.yaml"),
         (("classify", "mlruns"), "expected audio below mlruns, received none"),

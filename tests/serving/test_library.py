@@ -86,7 +86,8 @@ def test_what_is_known_is_not_computed_again_wherever_it_moves(library: Library,
     assert not any(computed for computed, _ in add(library, listener, "data").values())
     shutil.move("data/gtzan", "moved")
     assert not any(computed for computed, _ in add(library, listener, "moved").values())
-    paths, means, digests = library.tracks(listener.champions)
+    found = library.tracks(listener.champions)
+    paths, means, digests = found.paths, found.means, found.digests
     assert len(paths) == len(set(digests)) == len(means["genre"]) == 15
     assert library.forget(Path("data").absolute()) == 15
     assert library.forget(Path("moved").absolute()) == 15
@@ -110,7 +111,7 @@ def test_unreadable_files_are_kept_with_the_reason_until_they_change(
         "gone.flac",
         "nan.wav",
     }
-    assert [Path(path).name for path in library.tracks(listener.champions)[0]] == ["good.wav"]
+    assert [Path(path).name for path in library.tracks(listener.champions).paths] == ["good.wav"]
     assert not any(
         computed for name, (computed, _) in add(library, listener, "in").items() if name != "gone.flac"
     )
@@ -126,9 +127,9 @@ def test_an_answer_of_an_earlier_champion_does_not_count(library: Library, liste
     client.set_registered_model_alias(versions.model_name("genre"), "champion", "2")
     later = Listener(champions.pull())
     assert later.champions["genre"].version == "2"
-    assert library.tracks(later.champions)[0] == []
+    assert library.tracks(later.champions).paths == []
     assert all(computed for computed, _ in add(library, later, "data").values())
-    assert len(library.tracks(listener.champions)[0]) == 15  # the earlier answers are still there
+    assert len(library.tracks(listener.champions).paths) == 15  # the earlier answers are still there
 
 
 def test_a_file_that_is_no_index_is_refused(empty: Path) -> None:
@@ -167,7 +168,7 @@ def test_two_writers_that_are_killed_leave_a_whole_index(listener: Listener) -> 
             one.communicate()
     library = Library(Path("library.sqlite"))
     assert library._value("PRAGMA integrity_check") == "ok"
-    known = len(library.tracks(listener.champions)[0])
+    known = len(library.tracks(listener.champions).paths)
     assert known >= 3
     done = add(library, listener, "data")
     assert sum(computed for computed, _ in done.values()) == 15 - known
