@@ -153,7 +153,7 @@ def test_the_lists_do_not_depend_on_the_order_or_number_asked_for(
 
 def test_a_library_that_is_not_locked_is_named(code: Path) -> None:
     edit("pipeline/stages/split.py", "import argparse\n", "import argparse\nimport polars\n")
-    edit("pipeline/stages/split.py", "task, settings = ", "polars.read_csv('x')\n    task, settings = ")
+    edit("pipeline/stages/split.py", "task, chosen = ", "polars.read_csv('x')\n    task, chosen = ")
     with pytest.raises(CmgError, match=r"requirements\.lock: .*stage split imports, received no polars"):
         source_code.code_of("split")
 
