@@ -219,6 +219,8 @@ class TrainParams(Section):
     augment: Literal["none", "specaugment", "report"]
     targets: Literal["soft", "hard"]
     class_weight: Literal["balanced", "none"]
+    choose_epoch_by: Literal["agreement", "macro_f1", "loss"]
+    smooth_epochs: Count
     specaugment: SpecAugmentParams
     models: dict[ModelName, ModelParams]
 

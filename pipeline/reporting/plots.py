@@ -80,9 +80,9 @@ def curves(table: pd.DataFrame, title: str, path: Path) -> None:
     _curve(left, table, "loss")
     _curve(right, table, "accuracy")
     right.set_ylim(0, 1)  # the same in all pictures, to be compared
-    best = table["epoch"][table["val_loss"].idxmin()]
+    best = table["epoch"][table["kept"].idxmax()]
     for axes in (left, right):
-        axes.axvline(best, color="#d0d7de", zorder=0, label="best epoch")
+        axes.axvline(best, color="#d0d7de", zorder=0, label="kept epoch")
     left.legend(frameon=False)
     left.set_title(title)
     save(figure, path)

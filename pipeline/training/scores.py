@@ -42,6 +42,37 @@ def log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(-np.mean(np.log(np.clip(probabilities[np.arange(len(truth)), truth], _TINY, 1.0))))
 
 
+def cross_entropy(shares: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy of soft labels, in nats; `log_loss` where they are hard.
+
+    Parameters
+    ----------
+    shares
+        Of the annotators, float (n, n_classes), rows sum to 1.
+    probabilities
+        float (n, n_classes).
+
+    Examples
+    --------
+    >>> round(cross_entropy(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]])), 6) == round(float(np.log(2)), 6)
+    True
+    """
+    return float(-np.mean((shares * np.log(np.clip(probabilities, _TINY, 1.0))).sum(axis=1)))
+
+
+def agreement(shares: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the chance that a random annotator of a row agrees with its most probable class.
+
+    Where labels are hard it is the accuracy.
+
+    Examples
+    --------
+    >>> agreement(np.array([[0.6, 0.4], [0.0, 1.0]]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    0.8
+    """
+    return float(np.take_along_axis(shares, probabilities.argmax(axis=1)[:, None], axis=1).mean())
+
+
 def calibration_error(truth: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
     """Return the expected calibration error, 0 to 1, over bins of equal width (Guo et al. 2017)."""
     # scikit-learn has none: its calibration_curve does not return how many rows a bin has.

@@ -22,6 +22,7 @@ CURVES = pd.DataFrame(
         "accuracy": [0.1, 0.3, 0.5],
         "val_loss": [2.2, 2.0, 2.1],
         "val_accuracy": [0.1, 0.25, 0.2],
+        "kept": [0, 1, 0],
     }
 )
 
