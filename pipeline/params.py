@@ -226,9 +226,10 @@ class TrainParams(Section):
 
 
 class EvaluateParams(Section):
-    """Bins of the calibration error."""
+    """Bins of the calibration error; the share of right answers that sure ones must have on validation."""
 
     calibration_bins: Annotated[int, Field(ge=1, le=1_000)]
+    sure_precision: Share
 
 
 class PromoteParams(Section):

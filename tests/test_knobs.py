@@ -26,7 +26,7 @@ from pipeline.stages import labels as label_stage
 from pipeline.stages.split import split
 from pipeline.tables.features import COPIES_FOLDER, features_path, logmel_of
 from pipeline.taxonomy import MOODS
-from pipeline.training import best_epoch
+from pipeline.training import best_epoch, calibrate
 from pipeline.training.models import MODELS
 from pipeline.training.predict import Predicted, score
 
@@ -166,6 +166,14 @@ def scored(settings: Params) -> dict[str, Any]:
     return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate)
 
 
+def sure(settings: Params) -> float | None:
+    """Return above which probability answers are sure: of 40 tracks the ten least likely are wrong."""
+    likely = np.linspace(0.5, 0.89, 40)
+    truth = (np.arange(40) < 10).astype(int)
+    shares = np.column_stack([likely, 1 - likely])
+    return calibrate.fit_threshold(truth, shares, settings.evaluate.sure_precision)
+
+
 def decided(settings: Params) -> list[Any]:
     candidate, champion = (Version(number, number, False, frozenset("xy")) for number in "21")
     comparison = Comparison(champion, 12, 0.52, 0.50)
@@ -238,6 +246,7 @@ KNOBS = {
         for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
     },
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
+    "evaluate.sure_precision": Knob("evaluate", 0.99, sure),
     "promote.margin": Knob("promote", 0.1, decided),
     "promote.min_tracks": Knob("promote", 21, decided),
     "promote.floor_confidence": Knob("promote", 0.5, decided),

@@ -1,7 +1,8 @@
 """Stage ``evaluate``: how well does one model do, at slice and at track level.
 
-A track's probabilities are the mean of its slices'. Writes the metrics, the tracks' predictions, the actual
-and predicted classes for DVC's plots, and the pictures.
+A track's probabilities are the mean of its slices', which are calibrated on the validation part as they are
+served. Writes the metrics with the calibration, the tracks' predictions, the actual and predicted classes for
+DVC's plots, and the pictures.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from pipeline.tables.splits import PARTS, read_split
 from pipeline.tables.trained_models import curves_path
 from pipeline.taxonomy import TASKS
 from pipeline.tracking import open_run
-from pipeline.training import backend, models, scores
-from pipeline.training.predict import Predicted, predict, prediction_table, score
+from pipeline.training import backend, calibrate, models, scores
+from pipeline.training.predict import Predicted, corrected, predict, prediction_table, score
 from pipeline.training.weights import load_model
 
 
@@ -61,10 +62,18 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     assigned, table = read_split(task), read_labels(task)
     truth = {t: card["classes"].index(c) for t, c in zip(table["track_id"], table["label"], strict=True)}
     normaliser = Normaliser.from_dict(card["normaliser"])
-    parts = {part: predict(model, select(assigned, table, part), normaliser, truth) for part in PARTS}
+    rows = {part: select(assigned, table, part) for part in PARTS}
+    raw = {part: predict(model, own, normaliser, truth) for part, own in rows.items()}
+    valid, sure = raw["valid"], settings.evaluate.sure_precision
+    calibration = calibrate.fit(rows["train"], rows["valid"], valid.slice_probabilities, valid.truth, sure)
+    parts = {part: corrected(raw[part], rows[part], calibration) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics: dict[str, Any] = {key: card[key] for key in head}
     metrics |= {part: score(predicted, settings.evaluate) for part, predicted in parts.items()}
+    metrics["calibration"] = calibration.as_dict()
+    metrics["uncalibrated"] = score(raw["test"], settings.evaluate)
+    for part, predicted in parts.items():
+        metrics[part]["track"] |= scores.sure(predicted.truth, predicted.probabilities, calibration)
     write_json(metrics_path(task, name), metrics)
     write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.inference.calibration import Calibration
+
 _DIGITS = 6
 _TINY = 1e-7  # probabilities are clipped to it, as Keras' own cross-entropy does
 
@@ -100,6 +102,37 @@ def accuracy_interval(truth: np.ndarray, probabilities: np.ndarray) -> tuple[flo
     right = int((probabilities.argmax(axis=1) == truth).sum())
     found = binomtest(right, len(truth)).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
+
+
+def sure(truth: np.ndarray, probabilities: np.ndarray, calibration: Calibration) -> dict[str, float]:
+    """Return the share of rows whose answer is sure, and how many of them are right; nothing if none can be.
+
+    Returns
+    -------
+    dict
+        ``coverage``, and ``sure_accuracy`` where an answer is sure.
+    """
+    if calibration.threshold is None:
+        return {}
+    is_sure = np.array([calibration.is_sure(row) for row in probabilities], bool)
+    found = {"coverage": round(float(is_sure.mean()), _DIGITS)}
+    if is_sure.any():
+        found["sure_accuracy"] = round(accuracy(truth[is_sure], probabilities[is_sure]), _DIGITS)
+    return found
+
+
+def abstention(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how right the surest answers are: coverage, rising to 1, and the accuracy of that share.
+
+    Examples
+    --------
+    >>> coverage, right = abstention(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    >>> coverage.tolist(), right.tolist()
+    ([0.5, 1.0], [1.0, 0.5])
+    """
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    number = np.arange(1, len(order) + 1)
+    return number / len(order), np.cumsum((probabilities.argmax(axis=1) == truth)[order]) / number
 
 
 def summary(truth: np.ndarray, probabilities: np.ndarray, *, n_bins: int) -> dict[str, Any]:
