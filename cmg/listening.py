@@ -252,11 +252,15 @@ def tag(
     listener = Listener(known)
     journal = Path.cwd() / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.cmgundo"
     rows, refused = [], [(str(path), reason) for path, reason in missing]
+    unsure = 0
     for done in _progress(Library(Path(":memory:")).add(found, listener, workers=_CORES), len(found)):
         if done.heard is None:
             refused.append((str(done.path), done.reason))
             continue
         record = listener.record(done.path, done.heard)
+        if record["mood"]["label"] is None:
+            unsure += 1
+            continue
         fields = tags.fields_of(record)
         before = tags.mood_of(done.path)
         try:
@@ -273,6 +277,8 @@ def tag(
             sorted(rows), ["file", "field", "before" if write else "now", "now" if write else "would be"]
         )
     print(_tagged_in_words(len(rows), journal if write else None), file=sys.stderr)
+    if unsure:
+        print(f"not sure of the mood, so left as they are: {unsure}", file=sys.stderr)
     for path, reason in refused:
         print(f"not tagged: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if refused:
@@ -418,7 +424,8 @@ def _row(record: Mapping[str, Any]) -> list[str]:
     cells = [_short(record["path"])]
     for task in ("genre", "mood"):
         if task in record:
-            cells += [record[task]["label"], f"{record[task]['probability']:.2f}"]
+            said = record[task]["label"] or f"not sure ({record[task]['best']}?)"
+            cells += [said, f"{record[task]['probability']:.2f}"]
     return cells
 
 
@@ -430,7 +437,9 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     for task in ("genre", "mood"):
         if task in record:
-            flat |= {task: record[task]["label"], f"{task}_model": record["model"][task]}
+            answer = record[task]
+            flat |= {task: answer["label"] or "", f"{task}_best": answer["best"]}
+            flat[f"{task}_model"] = record["model"][task]
             flat |= {f"{task}_{name}": value for name, value in record[task]["probabilities"].items()}
             flat |= {f"pole_{name}": value for name, value in record[task].get("poles", {}).items()}
     return flat

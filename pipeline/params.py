@@ -219,14 +219,17 @@ class TrainParams(Section):
     augment: Literal["none", "specaugment", "report"]
     targets: Literal["soft", "hard"]
     class_weight: Literal["balanced", "none"]
+    choose_epoch_by: Literal["agreement", "macro_f1", "loss"]
+    smooth_epochs: Count
     specaugment: SpecAugmentParams
     models: dict[ModelName, ModelParams]
 
 
 class EvaluateParams(Section):
-    """Bins of the calibration error."""
+    """Bins of the calibration error; the share of right answers that sure ones must have on validation."""
 
     calibration_bins: Annotated[int, Field(ge=1, le=1_000)]
+    sure_precision: Share
 
 
 class PromoteParams(Section):

@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import ParamsError
 
 TASKS: Final = ("genre", "mood")
+SOFT: Final = ("mood",)  # tasks whose labels are opinions: the annotators' shares are the truth
 UNKNOWN_GENRE: Final = "unknown"  # the folder of tracks of which no genre is known; it is no class
 TAXONOMY: Final = Path("taxonomy.yaml")
 

@@ -83,12 +83,19 @@ class Listener:
         package = next(iter(self._opened.values()))[0]
         return Heard(len(decoded[package.__name__]) / package.audio.SAMPLE_RATE, answers)
 
+    def is_sure(self, task: str, mean: np.ndarray) -> bool | None:
+        """Return whether an answer is sure, by the version's own code; None if the version cannot say."""
+        calibration = getattr(self._opened[task][1], "calibration", None)  # earlier versions have none
+        return None if calibration is None else calibration.is_sure(mean)
+
     def record(self, path: Path, heard: Heard) -> dict[str, Any]:
         """Return an answer in the form ``cmg.track/1``."""
+        means = {task: slices.mean(axis=0) for task, slices in heard.slices.items()}
         return track_record(
-            {task: slices.mean(axis=0) for task, slices in heard.slices.items()},
+            means,
             self.classes,
             self.champions,
+            {task: self.is_sure(task, mean) for task, mean in means.items()},
             path=str(path),
             seconds=round(heard.seconds, 3),
         )
@@ -128,15 +135,21 @@ def track_record(
     means: Mapping[str, np.ndarray],
     classes: Mapping[str, list[str]],
     champions: Mapping[str, Champion],
+    sure: Mapping[str, bool | None],
     **facts: Any,
 ) -> dict[str, Any]:
-    """Return a track's record of plain JSON types: a label and probabilities per task, poles of its moods."""
+    """Return a track's record of plain JSON types: a label and probabilities per task, poles of its moods.
+
+    Where an answer is not sure, ``label`` is null; the most probable class is ``best`` in any case.
+    """
     record: dict[str, Any] = {"schema": SCHEMA, **facts}
     for task, mean in means.items():
         best = int(np.argmax(mean))
         shares = {name: round(float(value), 6) for name, value in zip(classes[task], mean, strict=True)}
         record[task] = {
-            "label": classes[task][best],
+            "label": None if sure[task] is False else classes[task][best],
+            "sure": sure[task],
+            "best": classes[task][best],
             "probability": shares[classes[task][best]],
             "probabilities": shares,
         }

@@ -34,7 +34,7 @@ TINY = {
             "cnn64": {"epochs": 1, "learning_rate": 0.001, "patience": 1},
         },
     },
-    "evaluate": {"calibration_bins": 5},
+    "evaluate": {"calibration_bins": 5, "sure_precision": 0.8},
     "promote": {"margin": 0.0, "min_tracks": 2, "floor_confidence": 0.0},
 }
 

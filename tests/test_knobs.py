@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.stages import labels as label_stage
 from pipeline.stages.split import split
 from pipeline.tables.features import COPIES_FOLDER, features_path, logmel_of
 from pipeline.taxonomy import MOODS
+from pipeline.training import best_epoch, calibrate
 from pipeline.training.models import MODELS
 from pipeline.training.predict import Predicted, score
 
@@ -130,6 +132,7 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             inputs, targets, weights = batches[0]
             given.extend([len(batches), epochs, callbacks[0].patience])
             given.extend(array.round(4).tolist() for array in (inputs, targets, weights))
+            callbacks[0].best = 0
             return type("History", (), {"history": {"val_loss": [1.0]}})
 
     monkeypatch.setattr(models, "build", lambda *_: Model())
@@ -139,11 +142,36 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return given
 
 
+def kept(settings: Params) -> int | None:
+    """Return which of five epochs is kept: by the answers a late one, by the loss an early one."""
+    from pipeline.training.batches import Rows
+
+    doubtful = [[0.6, 0.4], [0.51, 0.49], [0.51, 0.49]]  # one of three right
+    certain = [[0.6, 0.4], [0.99, 0.01], [0.4, 0.6]]  # two of three, at a higher loss
+    said = iter(np.array([doubtful] * 3 + [certain] * 2))
+    targets = np.eye(2, dtype=np.float32)[[0, 1, 1]]
+    rows = Rows(np.array(list("abc"), object), np.zeros(3, int), np.zeros(3, int), targets, np.ones(3))
+    model = SimpleNamespace(predict=lambda *_, **__: next(said), get_weights=list, stop_training=False)
+    keeper = best_epoch.keeper(SimpleNamespace(rows=rows), settings.train, patience=9, chance=0.0)
+    keeper.set_model(model)
+    for epoch in range(5):
+        keeper.on_epoch_end(epoch, {"accuracy": 1.0})
+    return keeper.best
+
+
 def scored(settings: Params) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     shares, truth = rng.dirichlet(np.ones(3), 40), rng.integers(0, 3, 40)
     tracks = np.arange(40).astype(str)
     return score(Predicted(40, truth, shares, tracks, truth, shares), settings.evaluate)
+
+
+def sure(settings: Params) -> float | None:
+    """Return above which probability answers are sure: of 40 tracks the ten least likely are wrong."""
+    likely = np.linspace(0.5, 0.89, 40)
+    truth = (np.arange(40) < 10).astype(int)
+    shares = np.column_stack([likely, 1 - likely])
+    return calibrate.fit_threshold(truth, shares, settings.evaluate.sure_precision)
 
 
 def decided(settings: Params) -> list[Any]:
@@ -203,6 +231,8 @@ KNOBS = {
     "train.augment": Knob("train", "specaugment", trained),
     "train.targets": Knob("train", "hard", trained),
     "train.class_weight": Knob("train", "none", trained),
+    "train.choose_epoch_by": Knob("train", "loss", kept),
+    "train.smooth_epochs": Knob("train", 1, kept),
     "train.specaugment.time_masks": Knob("train", 0, trained, SPECAUGMENT),
     "train.specaugment.time_mask_frames": Knob("train", 2, trained, SPECAUGMENT),
     "train.specaugment.mel_masks": Knob("train", 0, trained, SPECAUGMENT),
@@ -216,6 +246,7 @@ KNOBS = {
         for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
     },
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
+    "evaluate.sure_precision": Knob("evaluate", 0.99, sure),
     "promote.margin": Knob("promote", 0.1, decided),
     "promote.min_tracks": Knob("promote", 21, decided),
     "promote.floor_confidence": Knob("promote", 0.5, decided),

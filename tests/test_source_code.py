@@ -70,7 +70,10 @@ CHANGES = {
         ("pipeline/training/batches.py", "_MAX_CLASS_WEIGHT = 5.0", "_MAX_CLASS_WEIGHT = 6.0"),
         {"train", "evaluate"},
     ),
-    "a score": (("pipeline/training/scores.py", "def macro_f1(", "def macro_f1(*, x=0, "), {"evaluate"}),
+    "a score": (
+        ("pipeline/training/scores.py", "def macro_f1(", "def macro_f1(*, x=0, "),
+        {"train", "evaluate"},
+    ),
     "a protocol's rule": (
         ("pipeline/stages/split.py", "    return part\n", "    return part[::-1]\n"),
         {"split"},

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import audio, logmel
+from .calibration import Calibration
 from .errors import DataError
 from .normalise import Normaliser
 
@@ -23,7 +24,8 @@ class Network:
     graph
         The ``.onnx`` file.
     card
-        Classes, normaliser and spectrogram, as the stage ``train`` writes them.
+        Classes, normaliser and spectrogram, as the stage ``train`` writes them, and the calibration of the
+        stage ``evaluate``; without it the graph's own probabilities are the answer.
     """
 
     def __init__(self, graph: Path, card: dict[str, Any]) -> None:
@@ -34,11 +36,13 @@ class Network:
         self.classes: list[str] = card["classes"]
         self.settings = logmel.LogMel(**card["spectrogram"])
         self.normaliser = Normaliser.from_dict(card["normaliser"])
+        self.calibration = Calibration.from_card(card)
 
     def of_features(self, features: np.ndarray) -> np.ndarray:
         """Return float32 (n_slices, n_classes) for stored features, float16 (n_slices, n_mels, frames)."""
         inputs = self.normaliser(features)[..., None]
-        return self.session.run(None, {self.input: inputs})[0]
+        answers = self.session.run(None, {self.input: inputs})[0]
+        return self.calibration.correct(answers, self.calibration.is_familiar(features))
 
     def of_audio(self, encoded: bytes, *, max_seconds: float = audio.MAX_SECONDS) -> np.ndarray:
         """Return float32 (n_slices, n_classes) for an audio file's content.

@@ -43,10 +43,15 @@ def best_of(task: str, names: list[str]) -> Candidate | None:
 
 
 def shipped_card(task: str, model: str) -> dict[str, Any]:
-    """Return a trained model's card with the content of what it has seen, and synthetic if its audio is."""
+    """Return a trained model's card with its calibration and the content of what it has seen.
+
+    ``synthetic`` is true if its audio is, whatever ``dataset.json`` says.
+    """
     card, tracks = read_json(card_path(task, model)), read_tracks()
     synthetic = card["dataset"]["synthetic"] or sample_files.is_sample(tracks["sha256"].tolist())
+    calibration = read_json(metrics_path(task, model)).get("calibration")
     return card | {
+        "calibration": calibration,
         "dataset": card["dataset"] | {"synthetic": synthetic},
         "seen_sha256": seen.contents(tracks, card["seen_tracks"]),
     }

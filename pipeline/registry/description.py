@@ -58,11 +58,30 @@ def description(card: dict[str, Any], metrics: dict[str, Any]) -> str:
         "",
         "*Classes:* " + ", ".join(visible(name) for name in card["classes"]) + ".",
         "",
-        "*Limits:* it names one of its classes whatever it hears, even speech or noise, and its "
-        "probabilities are not calibrated. The interval is of the test tracks alone; another seed or split "
-        "moves the score further.",
+        f"*Limits:* {_limits(metrics)} The interval is of the test tracks alone; another seed or split moves "
+        "the score further.",
     ]
     return "\n".join(lines)
+
+
+def _limits(metrics: dict[str, Any]) -> str:
+    """Say what is known of when the model is wrong."""
+    known = metrics.get("calibration")
+    if known is None:
+        return (
+            "it names one of its classes whatever it hears, even speech or noise, and its probabilities are "
+            "not calibrated."
+        )
+    track = metrics["test"]["track"]
+    calibrated = f"its probabilities are calibrated on validation (temperature {known['temperature']:g})"
+    if known["threshold"] is None:
+        return f"{calibrated}, but no probability is high enough for an answer that is surely right."
+    said = f"{calibrated}. It is sure where its probability is at least {known['threshold']:.2f}"
+    if "coverage" in track:
+        said += f": of {_percent(track['coverage'])} of the test tracks"
+    if "sure_accuracy" in track:
+        said += f", and is right for {_percent(track['sure_accuracy'])} of these"
+    return f"{said}."
 
 
 def _percent(share: float) -> str:

@@ -80,9 +80,9 @@ def curves(table: pd.DataFrame, title: str, path: Path) -> None:
     _curve(left, table, "loss")
     _curve(right, table, "accuracy")
     right.set_ylim(0, 1)  # the same in all pictures, to be compared
-    best = table["epoch"][table["val_loss"].idxmin()]
+    best = table["epoch"][table["kept"].idxmax()]
     for axes in (left, right):
-        axes.axvline(best, color="#d0d7de", zorder=0, label="best epoch")
+        axes.axvline(best, color="#d0d7de", zorder=0, label="kept epoch")
     left.legend(frameon=False)
     left.set_title(title)
     save(figure, path)
@@ -97,16 +97,33 @@ def _curve(axes: Axes, table: pd.DataFrame, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def calibration(truth: np.ndarray, probabilities: np.ndarray, n_bins: int, title: str, path: Path) -> None:
-    """Draw accuracy against confidence; the size of a dot is the number of tracks."""
+def calibration(
+    truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray, n_bins: int, title: str, path: Path
+) -> None:
+    """Draw accuracy against confidence, and in grey ``before`` calibration; large dots are large bins."""
     # Not scikit-learn's CalibrationDisplay: its dots are all of one size, be it one track or fifty.
     figure, axes = new_figure(4.4, 4)
-    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)  # where confidence is accuracy
-    for bin_number in np.unique(number):
-        inside = number == bin_number
-        area = 20 + 400 * inside.mean()  # points squared; a single track is still seen
-        axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=_COLOURS["valid"])
+    for shares, colour in ((before, "#d0d7de"), (probabilities, _COLOURS["valid"])):
+        confidence, hit = shares.max(axis=1), shares.argmax(axis=1) == truth
+        number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+        for bin_number in np.unique(number):
+            inside = number == bin_number
+            area = 20 + 400 * inside.mean()  # points squared; a single track is still seen
+            axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=colour)
     axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1), ylim=(-0.03, 1.03))
+    save(figure, path)
+
+
+def abstention(
+    coverage: np.ndarray, accuracy: np.ndarray, sure: tuple[float, float] | None, title: str, path: Path
+) -> None:
+    """Draw how right the surest answers are; ``sure`` marks coverage and accuracy at the threshold."""
+    figure, axes = new_figure(4.4, 4)
+    axes.plot(coverage, accuracy, color=_COLOURS["valid"], drawstyle="steps-pre")
+    if sure:
+        axes.plot(*sure, "o", color=_COLOURS["train"], ms=8, label="at the threshold")
+        axes.legend(frameon=False, loc="lower left")
+    axes.set(xlabel="share of tracks answered, the surest first", ylabel="accuracy", title=title)
+    axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.03))
     save(figure, path)

@@ -120,7 +120,8 @@ def keep(metrics: list[dict[str, Any]], remark: str | None) -> list[Path]:
     written = []
     for model in metrics:
         path = record_path(model["dataset"]["name"], model["protocol"], model["task"], model["model"])
-        write_json(path, model)
+        # Scores are kept; how an old model was calibrated, a thousand numbers, nobody needs.
+        write_json(path, {key: value for key, value in model.items() if key != "calibration"})
         written.append(path)
     if remark is not None:
         path = note_path(metrics[0]["dataset"]["name"], metrics[0]["protocol"])

@@ -207,6 +207,7 @@ def model_view(metrics: Row) -> Row:
         "curves": f"Loss and accuracy of {name} on training and validation rows, epoch by epoch",
         "calibration": f"Accuracy of {name} against its confidence; "
         f"calibration error {metrics['test']['track']['ece']:.3f}",
+        "abstention": f"Accuracy of {name} on the share of test tracks whose answers are surest",
     }
     classes = _table(folder / "classes.csv")
     return {
@@ -215,6 +216,7 @@ def model_view(metrics: Row) -> Row:
             kind: picture(_there(folder / f"{kind}.png").read_bytes(), alt) for kind, alt in alts.items()
         },
         "classes": classes.to_dict("records"),
+        "metrics": metrics,
     }
 
 

@@ -115,8 +115,11 @@ def main() -> None:
     args, settings = parser.parse_args(), params.read()
     require_schedule(settings, args.model)
     curves = train(args.task, args.model, settings)
-    best = int(curves["val_loss"].argmin())
-    print(f"{args.task}-{args.model}: best epoch {best + 1}, validation loss {curves['val_loss'][best]:.3f}")
+    best = curves.loc[curves["kept"].idxmax()]
+    print(
+        f"{args.task}-{args.model}: best epoch {best['epoch']:.0f} of {len(curves)}, validation loss "
+        f"{best['val_loss']:.3f}, accuracy of its slices {best['val_accuracy']:.3f}"
+    )
 
 
 if __name__ == "__main__":

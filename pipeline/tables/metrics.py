@@ -22,9 +22,13 @@ def scores_path(task: str, model: str) -> Path:
 
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return accuracy and macro-F1 on the test tracks, under the model's name: each is a column."""
+    """Return the two main scores on the test tracks, under the model's name: each is a column.
+
+    Accuracy and macro-F1; where labels are soft, agreement with a random annotator and cross-entropy.
+    """
     track = metrics["test"]["track"]
-    shown = {name: track[name] for name in ("accuracy", "macro_f1")}
+    names = ("agreement", "cross_entropy") if "agreement" in track else ("accuracy", "macro_f1")
+    shown = {name: track[name] for name in names}
     return {f"{metrics['task']}-{metrics['model']}": shown}
 
 

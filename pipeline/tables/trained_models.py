@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-CURVE_COLUMNS: Final = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+CURVE_COLUMNS: Final = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_agreement",
+    "val_macro_f1",
+    "val_score",  # by which the epoch is chosen, smoothed
+    "kept",  # 1 in the row of the epoch whose weights these are
+)
 
 
 def weights_path(task: str, model: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,11 +13,12 @@ from pipeline.errors import DataError, ParamsError
 from pipeline.inference.normalise import Kind, Normaliser
 from pipeline.tables.features import load_features
 from pipeline.tables.trained_models import CURVE_COLUMNS
-from pipeline.training import models
+from pipeline.training import best_epoch, models
 from pipeline.training import normaliser as normalisers
 
 if TYPE_CHECKING:
     import keras
+    from keras.callbacks import Callback
 
     from pipeline.training.batches import Rows
 
@@ -58,13 +58,11 @@ def fit_normaliser(rows: Rows, kind: Kind) -> Normaliser:
     return normalisers.fit(kind, clips)
 
 
-def _callbacks(schedule: params.ModelParams, *, log: bool) -> list[Any]:
+def _callbacks(keeper: Callback, *, log: bool) -> list[Any]:
     from keras import callbacks
 
-    chosen = [
-        callbacks.EarlyStopping("val_loss", patience=schedule.patience, restore_best_weights=True),
-        callbacks.TerminateOnNaN(),  # it does not come back, and epochs are long
-    ]
+    # The keeper first: what it adds to an epoch's logs, the others see.
+    chosen = [keeper, callbacks.TerminateOnNaN()]  # a NaN does not go away, and epochs are long
     if log:
         import mlflow
 
@@ -86,14 +84,14 @@ def fit(
     log: bool,
     verbose: int = 2,
 ) -> Fitted:
-    """Train one model; the epoch with the lowest validation loss wins.
+    """Train one model and keep its best epoch (`pipeline.training.best_epoch`).
 
     Parameters
     ----------
     name
         A key of ``settings.models``.
     train, valid
-        Rows to learn from and to stop by.
+        Rows to learn from, and to choose the epoch by.
     settings
         The params section ``train``.
     seed
@@ -125,17 +123,19 @@ def fit(
         jit_compile=False,  # XLA is several times slower on CPU
     )
     rows = train.balanced() if settings.class_weight == "balanced" else train
+    judged = Batches(valid, normaliser, batch_size=settings.batch_size, workers=_LOADERS)
+    chance = float(np.bincount(train.targets.argmax(axis=1)).max() / len(train))
+    keeper = best_epoch.keeper(judged, settings, schedule.patience, chance)
     history = model.fit(
         TrainBatches(rows, normaliser, settings, seed=seed, workers=_LOADERS),
-        validation_data=Batches(valid, normaliser, batch_size=settings.batch_size, workers=_LOADERS),
         epochs=schedule.epochs,
-        callbacks=_callbacks(schedule, log=log),
+        callbacks=_callbacks(keeper, log=log),
         verbose=verbose,
     ).history
     curves = pd.DataFrame(history).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
     curves["epoch"] = range(1, len(curves) + 1)
-    # A later NaN costs nothing: the best epoch's weights are restored.
-    if not curves["val_loss"].map(math.isfinite).any():
+    curves["kept"] = (curves.index == keeper.best).astype(int)
+    if keeper.best is None:  # a later NaN costs nothing: the best epoch's weights are restored
         raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
     return Fitted(model, normaliser, curves)
 

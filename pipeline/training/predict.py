@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from pipeline import params
+from pipeline.inference.calibration import Calibration
 from pipeline.inference.normalise import Normaliser
-from pipeline.training import scores
+from pipeline.training import calibrate, scores
 
 if TYPE_CHECKING:
     import keras
@@ -73,6 +74,14 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
         truth=np.array([truth[track] for track in tracks]),
         probabilities=mean,
     )
+
+
+def corrected(predicted: Predicted, rows: Rows, calibration: Calibration) -> Predicted:
+    """Return the answers to ``rows`` as they are served."""
+    familiar = calibrate.familiar(rows, calibration)
+    slices = calibration.correct(predicted.slice_probabilities, familiar)
+    _, means = scores.mean_by(rows.track_id, slices)
+    return replace(predicted, slice_probabilities=slices, probabilities=means)
 
 
 def score(predicted: Predicted, settings: params.EvaluateParams) -> dict[str, Any]:

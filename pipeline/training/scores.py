@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.inference.calibration import Calibration
+
 _DIGITS = 6
 _TINY = 1e-7  # probabilities are clipped to it, as Keras' own cross-entropy does
 
@@ -42,6 +44,37 @@ def log_loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(-np.mean(np.log(np.clip(probabilities[np.arange(len(truth)), truth], _TINY, 1.0))))
 
 
+def cross_entropy(shares: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy of soft labels, in nats; `log_loss` where they are hard.
+
+    Parameters
+    ----------
+    shares
+        Of the annotators, float (n, n_classes), rows sum to 1.
+    probabilities
+        float (n, n_classes).
+
+    Examples
+    --------
+    >>> round(cross_entropy(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]])), 6) == round(float(np.log(2)), 6)
+    True
+    """
+    return float(-np.mean((shares * np.log(np.clip(probabilities, _TINY, 1.0))).sum(axis=1)))
+
+
+def agreement(shares: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the chance that a random annotator of a row agrees with its most probable class.
+
+    Where labels are hard it is the accuracy.
+
+    Examples
+    --------
+    >>> agreement(np.array([[0.6, 0.4], [0.0, 1.0]]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    0.8
+    """
+    return float(np.take_along_axis(shares, probabilities.argmax(axis=1)[:, None], axis=1).mean())
+
+
 def calibration_error(truth: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
     """Return the expected calibration error, 0 to 1, over bins of equal width (Guo et al. 2017)."""
     # scikit-learn has none: its calibration_curve does not return how many rows a bin has.
@@ -69,6 +102,37 @@ def accuracy_interval(truth: np.ndarray, probabilities: np.ndarray) -> tuple[flo
     right = int((probabilities.argmax(axis=1) == truth).sum())
     found = binomtest(right, len(truth)).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
+
+
+def sure(truth: np.ndarray, probabilities: np.ndarray, calibration: Calibration) -> dict[str, float]:
+    """Return the share of rows whose answer is sure, and how many of them are right; nothing if none can be.
+
+    Returns
+    -------
+    dict
+        ``coverage``, and ``sure_accuracy`` where an answer is sure.
+    """
+    if calibration.threshold is None:
+        return {}
+    is_sure = np.array([calibration.is_sure(row) for row in probabilities], bool)
+    found = {"coverage": round(float(is_sure.mean()), _DIGITS)}
+    if is_sure.any():
+        found["sure_accuracy"] = round(accuracy(truth[is_sure], probabilities[is_sure]), _DIGITS)
+    return found
+
+
+def abstention(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how right the surest answers are: coverage, rising to 1, and the accuracy of that share.
+
+    Examples
+    --------
+    >>> coverage, right = abstention(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    >>> coverage.tolist(), right.tolist()
+    ([0.5, 1.0], [1.0, 0.5])
+    """
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    number = np.arange(1, len(order) + 1)
+    return number / len(order), np.cumsum((probabilities.argmax(axis=1) == truth)[order]) / number
 
 
 def summary(truth: np.ndarray, probabilities: np.ndarray, *, n_bins: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pipeline.errors import CmgError
 from serving.listener import Listener
 from tests.conftest import ROOT
 from tests.listener import listener
+from tests.registry import tiny
 
 __all__ = ["listener"]  # a fixture
 
@@ -45,6 +46,29 @@ def test_files_are_classified_as_a_table_json_lines_and_csv(listener: Listener) 
     tabled = list(csv.DictReader(io.StringIO(cmg("classify", "data", "--csv").stdout)))
     assert [one["genre"] for one in tabled] == [one["genre"]["label"] for one in documents]
     assert float(tabled[0][f"genre_{classes[0]}"]) == documents[0]["genre"]["probabilities"][classes[0]]
+
+
+def test_an_answer_that_is_not_sure_says_so(listener: Listener) -> None:
+    """The same model with a calibration is a version of its own; the one before never doubts."""
+    before = json.loads(cmg("classify", "data", "--json").stdout)
+    assert {one["genre"]["sure"] for one in before} == {None}
+    tracks = tiny.write_tracks(list(tiny.CLASSES) * 5)
+    calibration = {"temperature": 2.0, "threshold": 0.6, "domain": None}
+    tiny.run(tiny.put_model(tracks, calibration=calibration))
+    assert cmg("models", "pull").exit_code == 0
+    after = json.loads(cmg("classify", "data", "--json").stdout)
+    assert [one["genre"]["best"] for one in after] == [one["genre"]["label"] for one in before]
+    for one in after:
+        answer = one["genre"]
+        assert answer["sure"] == (answer["probability"] >= 0.6)
+        assert answer["label"] == (answer["best"] if answer["sure"] else None)
+        assert answer["probability"] < 1
+    assert {one["genre"]["sure"] for one in after} == {True, False}
+    doubted = next(one for one in after if not one["genre"]["sure"])
+    table = cmg("classify", doubted["path"]).stdout
+    assert f"not sure ({doubted['genre']['best']}?)" in table
+    row = next(csv.DictReader(io.StringIO(cmg("classify", doubted["path"], "--csv").stdout)))
+    assert (row["genre"], row["genre_best"]) == ("", doubted["genre"]["best"])
 
 
 def test_unreadable_files_are_listed_and_the_others_answered(listener: Listener) -> None:

@@ -15,6 +15,8 @@ COUNTS = np.array([[5, 1, 0], [2, 7, 0], [0, 0, 0]])
 CLASSES = ["blues", "metal", "pop"]
 TRUTH = np.array([0, 1, 2, 0, 1, 2])
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(3), 6)
+BEFORE = np.random.default_rng(1).dirichlet(np.ones(3), 6)
+SHARE = np.arange(1, 7) / 6
 CURVES = pd.DataFrame(
     {
         "epoch": [1, 2, 3],
@@ -22,6 +24,7 @@ CURVES = pd.DataFrame(
         "accuracy": [0.1, 0.3, 0.5],
         "val_loss": [2.2, 2.0, 2.1],
         "val_accuracy": [0.1, 0.25, 0.2],
+        "kept": [0, 1, 0],
     }
 )
 
@@ -33,13 +36,16 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "an epoch of NaN": lambda path: plots.curves(
         CURVES.assign(val_loss=[2.0, np.nan, np.nan]), "genre", path
     ),
-    "calibration": lambda path: plots.calibration(TRUTH, PROBABILITIES, 10, "genre", path),
-    "sure": lambda path: plots.calibration(TRUTH, np.eye(3)[TRUTH], 10, "genre", path),
+    "calibration": lambda path: plots.calibration(TRUTH, PROBABILITIES, BEFORE, 10, "genre", path),
+    "sure": lambda path: plots.calibration(TRUTH, np.eye(3)[TRUTH], BEFORE, 10, "genre", path),
+    "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.5, 0.8), "genre", path),
+    "never sure": lambda path: plots.abstention(SHARE, SHARE[::-1], None, "genre", path),
 }
 CHANGED: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: plots.confusion(COUNTS.T, CLASSES, "genre", path),
     "curves": lambda path: plots.curves(CURVES.assign(loss=[2.3, 1.9, 1.4]), "genre", path),
-    "calibration": lambda path: plots.calibration(TRUTH[::-1], PROBABILITIES, 10, "genre", path),
+    "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.6, 0.8), "genre", path),
+    "calibration": lambda path: plots.calibration(TRUTH[::-1], PROBABILITIES, BEFORE, 10, "genre", path),
 }
 
 

@@ -12,6 +12,7 @@ import soundfile
 from pipeline import data_folder, params, promotion_rule
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_array, write_csv, write_json, write_text
+from pipeline.inference.calibration import Calibration
 from pipeline.quality.findings import Finding
 from pipeline.registry import candidates
 from pipeline.reporting import record_results
@@ -29,6 +30,7 @@ from pipeline.tables.tracks import TRACKS as TRACKS_FILE
 from pipeline.tables.trained_models import CURVE_COLUMNS, card_path, curves_path
 from pipeline.taxonomy import MOODS
 from pipeline.training.predict import Predicted, prediction_table, score
+from pipeline.training.soft_scores import soft_summary
 
 REPO = Path(__file__).parents[2]
 GENRES = ("blues", "jazz", "rock")
@@ -103,12 +105,18 @@ def write_model(task, model, skill, settings):
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics = {key: card[key] for key in head}
     metrics |= {part: score(one, settings.evaluate) for part, one in parts.items()}
+    if task == "mood":
+        for part, one in parts.items():
+            shares = np.eye(len(card["classes"]))[one.truth]
+            metrics[part]["track"] |= soft_summary(shares, one.probabilities, np.full(len(shares[0]), 0.1))
     write_json(card_path(task, model), card)
     write_json(metrics_path(task, model), metrics)
     write_csv(predictions_path(task, model), prediction_table(parts, card["classes"]))
     curves = {name: [0.9, 0.5] for name in CURVE_COLUMNS} | {"epoch": [1, 2]}
     write_csv(curves_path(task, model), pd.DataFrame(curves))
-    evaluate.draw(parts["test"], card, plots_folder(task, model), 10)
+    test = parts["test"]
+    evaluate.draw(test, test, card, Calibration(threshold=0.5), plots_folder(task, model), 10)
+    evaluate.write_classes(test, np.eye(len(card["classes"]))[test.truth], card)
 
 
 def write_project():
@@ -228,10 +236,20 @@ def test_nothing_is_fetched(page):
     assert "url(" not in page
 
 
+def test_moods_are_compared_with_the_annotators_shares(project):
+    page = rendered()
+    said = text_of(section(page, "results"))
+    track = read_json(metrics_path("mood", "lenet5"))["test"]["track"]
+    assert f"{track['agreement']:.3f} {track['agreement_best']:.3f}" in said
+    assert said.count("Rank correlation") >= 1
+    assert "in the ten forecast highest" in text_of(section(page, "models"))
+    assert "Annotators disagree about genres" not in said
+
+
 def test_every_picture_is_described_and_has_its_size(page):
     pictures = Outline(page).all("img")
-    # a comparison, three pictures of four models, three genres, three moods that won a track
-    assert len(pictures) == 1 + 3 * 4 + 3 + 3
+    # a comparison, four pictures of four models, three genres, three moods that won a track
+    assert len(pictures) == 1 + 4 * 4 + 3 + 3
     assert all(one["alt"] and int(one["width"]) > 0 and int(one["height"]) > 0 for one in pictures)
 
 
@@ -298,7 +316,11 @@ def test_other_protocols_stand_beside_with_their_worth(project):
     assert len(genre) == 2
     assert "track optimistic: artists on both sides 222\u202f222" in genre[0]
     assert "shuffled leaky: not comparable, never promoted 111\u202f111" in genre[1]
-    assert [row.startswith('<tr class="now">') for row in rows] == [True, True, False, False, True, True]
+    assert [row.startswith('<tr class="now">') for row in rows] == [
+        *(True, True, False, False),
+        *(True, True),  # moods by the majority's label
+        *(True, True),  # and by the annotators' shares
+    ]
     assert "333\u202f333" not in results
     assert "after two epochs &lt;b&gt;" in results
 
