@@ -88,6 +88,21 @@ class Listener:
         calibration = getattr(self._opened[task][1], "calibration", None)  # earlier versions have none
         return None if calibration is None else calibration.is_sure(mean)
 
+    @property
+    def sample_rate(self) -> int:
+        """Return the rate of `samples` in Hz."""
+        return next(iter(self._opened.values()))[0].audio.SAMPLE_RATE
+
+    def samples(self, path: Path) -> np.ndarray:
+        """Return a file's audio as the champions hear it, float32 (n_samples,), mono.
+
+        Raises
+        ------
+        UnreadableError
+            As in `hear`.
+        """
+        return _decoded(next(iter(self._opened.values()))[0], path)
+
     def record(self, path: Path, heard: Heard) -> dict[str, Any]:
         """Return an answer in the form ``cmg.track/1``."""
         means = {task: slices.mean(axis=0) for task, slices in heard.slices.items()}
