@@ -135,8 +135,14 @@ def result_rows(task: str, measured: list[Row], recorded: list[Row]) -> list[Row
 
 
 def best_of(rows: list[Row]) -> Row:
-    """Return the present run's model with the best validation macro-F1; of equals the first."""
-    return max((row for row in rows if row["present"]), key=lambda row: row["valid"]["track"]["macro_f1"])
+    """Return the present run's model with the best validation score; of equals the first."""
+    return max((row for row in rows if row["present"]), key=lambda row: ranked_by(row["valid"]["track"]))
+
+
+def ranked_by(track: Row, prefix: str = "") -> float:
+    """Return what `promotion_rule.best` ranks a model by, of its scores on the validation tracks."""
+    entropy = track.get(f"{prefix}cross_entropy")
+    return float(track[f"{prefix}macro_f1"] if entropy is None else -entropy)
 
 
 def held_out(protocol: str, used: Row) -> str:
@@ -241,7 +247,7 @@ def task_view(
     table, best = read_labels(task), best_of(rows)
     views = {row["model"]: model_view(row) for row in rows if row["present"]}
     ranking = read_json(_there(candidate_path(task)))
-    ranking["candidates"].sort(key=lambda row: -row["valid_macro_f1"])
+    ranking["candidates"].sort(key=lambda row: -ranked_by(row, "valid_"))
     n_classes = len(classes_of(table))
     weights = {row["model"]: row["weights_sha256"] for row in ranking["candidates"]}
     return {
