@@ -29,6 +29,7 @@ data/dataset.json: | .venv/.ready
 
 repro: setup data/dataset.json  ## run the whole pipeline; makes the sample library if there is no data
 	@$(BIN)/python -m pipeline.repair
+	@$(BIN)/python -m pipeline.labelling.hand_edits
 	$(BIN)/dvc repro
 	@echo "report: artifacts/report/index.html · data checks: data_docs/index.html · models: make mlflow"
 

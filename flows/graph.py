@@ -61,7 +61,7 @@ def read(root: Path) -> list[Stage]:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise failure("graph", done.returncode, (done.stdout + done.stderr).splitlines())
-    if done.stderr:  # what was repaired, or that a killed process held a file
+    if done.stderr:  # what was repaired or noted, or that a killed process held a file
         print(done.stderr.strip())
     changed, dot = done.stdout.split("\n", 1)
     full = networkx.DiGraph(_EDGE.findall(dot))
@@ -78,9 +78,10 @@ def main() -> int:
     """Print which stages of the project in the working folder changed, and the graph."""
     from dvc.cli import main as dvc
 
+    from pipeline.labelling.hand_edits import note
     from pipeline.repair import repair
 
-    for line in repair():
+    for line in [*repair(), *note()]:
         print(line, file=sys.stderr)
     # Two commands in one process, since half of a command's time is loading DVC.
     return dvc(["status", "--json"]) or dvc(["dag", "--dot"])

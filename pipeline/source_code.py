@@ -36,6 +36,7 @@ LOCK: Final = Path("requirements.lock")
 
 # Modules without which every output would be the same.
 EXEMPT: Final = {
+    "pipeline.environment": "stops a stage that another Python runs",
     "pipeline.errors": "says why a stage failed, and a stage that fails has no outputs",
     "pipeline.messages": "keeps passwords out of what is printed and logged",
     "pipeline.params": "checks params.yaml and passes it on; its values are dependencies, key by key",

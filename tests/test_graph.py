@@ -183,6 +183,32 @@ def test_new_label_really_reruns_mood_alone_and_no_spectrogram(restored: Project
     assert set(restored.would_run()) == MOOD_DOWNSTREAM - {"labels", "split@mood"}
 
 
+def test_merged_labels_leave_the_test_part_as_it_was(restored: Project) -> None:
+    """What the split held out is noted as the labels are merged, and edits by hand before the next run."""
+    root = restored.root
+    before, genre = (pd.read_csv(root / f"artifacts/splits/{task}.csv") for task in TASKS[::-1])
+    tested = before.loc[before["part"] == "test", "track_id"]
+    rows = [f"{track},TotallyNegative,dora,2024-03-06T10:00:00Z" for track in before["track_id"][::2]]
+    (root / "new.csv").write_text("\n".join(["track_id,mood,annotator,labelled_at", *rows, ""]))
+    try:
+        restored.run(sys.executable, "-m", "cmg.cli", "labels", "add", "new.csv")
+        noted = pd.read_csv(root / "data/held_out.csv")
+        assert set(noted["task"]) == {"mood"}
+        assert len(noted) == 2 * len(before)  # by content, and by artist
+        assert set(restored.repro("split@mood", "split@genre")) == {"labels", "split@mood"}
+        after = pd.read_csv(root / "artifacts/splits/mood.csv").set_index("track_id")
+        assert set(after.loc[tested, "part"]) == {"test"}
+        index = root / "data/index.csv"
+        index.write_text(index.read_text() + "\n")
+        restored.run(sys.executable, "-m", "pipeline.labelling.hand_edits")
+        assert set(pd.read_csv(root / "data/held_out.csv")["task"]) == set(TASKS)
+        restored.repro("split@genre")
+        pd.testing.assert_frame_equal(pd.read_csv(root / "artifacts/splits/genre.csv"), genre)
+    finally:
+        shutil.rmtree(root / "inbox", ignore_errors=True)
+        (root / "new.csv").unlink()
+
+
 def test_a_comment_runs_no_stage_but_the_one_that_looks_at_the_code(restored: Project) -> None:
     for module in ("stages/split", "tables/labels", "training/fit", "inference/audio", "files"):
         comment(f"pipeline/{module}.py")(restored)
@@ -348,8 +374,12 @@ def test_a_mood_goes_into_a_file_and_out_again(done: Project, tmp_path: Path) ->
 
 def test_a_table_of_experiments_has_few_columns(done: Project) -> None:
     header = done.dvc("exp", "show", "--csv").stdout.splitlines()[0].split(",")
-    scores = [name for name in header if name.endswith(("accuracy", "macro_f1"))]
-    assert sorted(scores) == sorted(f"{pair}.{score}" for pair in PAIRS for score in ("accuracy", "macro_f1"))
+    shown = {"genre": ("accuracy", "macro_f1"), "mood": ("agreement", "cross_entropy")}
+    every = {name for names in shown.values() for name in names} | {"rank_correlation", "ece"}
+    scores = [name for name in header if name.rpartition(".")[2] in every]
+    assert sorted(scores) == sorted(
+        f"{pair}.{score}" for pair in PAIRS for score in shown[pair.split("-")[0]]
+    )
 
 
 def resolved(project: Project) -> dict[str, dict[str, list[str]]]:

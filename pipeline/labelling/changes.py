@@ -16,6 +16,7 @@ from pipeline.labelling import inbox, journal, merging
 from pipeline.labelling.formats import CONFIDENCE
 from pipeline.labelling.inbox import INBOX
 from pipeline.labelling.track_names import TrackNames
+from pipeline.tables import held_out
 from pipeline.tables.label_changes import read_changes
 from pipeline.tables.mood_labels import LINE, require_readable
 from pipeline.tables.text_csv import csv_text
@@ -76,7 +77,8 @@ def change(
         now = datetime.now(UTC)
         rows = tuple(_row(label, after, now=now, reason=reason) for label in chosen.to_dict("records"))
         if not dry_run:
-            read_changes(data)  # raises while nothing has been written yet
+            read_changes(data)  # raises while nothing has been written yet, as does the next line
+            held_out.require_readable(data)
             _carry_out(_table(labels, chosen.index, after, now), rows, data=data, inbox_folder=inbox_folder)
     return Changed(rows)
 

@@ -32,6 +32,7 @@ from pipeline.params import IntakeParams
 from pipeline.quality import intake as checks
 from pipeline.quality.findings import Finding
 from pipeline.quality.suites import DATA_DOCS
+from pipeline.tables import held_out
 from pipeline.tables.audio_files import find_audio
 from pipeline.tables.index import sources_of
 from pipeline.tables.label_history import read_history
@@ -168,8 +169,9 @@ class _Against:
 
     @classmethod
     def read(cls, data: Path) -> _Against:
-        """Read them; a history that cannot be read is an error now, before anything is done."""
+        """Read them; a history or a record that cannot be read is an error now, before anything is done."""
         read_history(data)
+        held_out.require_readable(data)
         return cls(merging.read(data), TrackNames(_known_tracks(data)))
 
 

@@ -1,9 +1,9 @@
 """The plan of an intake, or a change, written ahead: once on disk it happens, however often it is killed.
 
-Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the labels and
-the history are replaced only while they are not what they are to become, the file moves last, and the plan
-goes when all is done. Everything is on disk (fsync) before the step that relies on it, so that a power cut is
-a kill like any other.
+Before it nothing outside ``inbox/.intake/`` has changed. Each step after it can be done again: the record of
+what is held out, the labels and the history are replaced only while they are not what they are to become, the
+file moves last, and the plan goes when all is done. Everything is on disk (fsync) before the step that relies
+on it, so that a power cut is a kill like any other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Final
 from pipeline import files
 from pipeline.errors import DataError
 from pipeline.labelling import dropped
+from pipeline.tables import held_out
 from pipeline.tables.label_changes import CHANGES_FILE, with_changes
 from pipeline.tables.label_history import HISTORY_FILE, with_record
 from pipeline.tables.mood_labels import LABELS_FILE
@@ -37,6 +38,8 @@ _FILE: Final = "file"
 _NEW_LABELS: Final = "store.csv"  # in plans that an earlier version left, too
 _BESIDE: Final = "beside"
 _HISTORY: Final = "history.csv"
+_RECORD: Final = "held_out.csv"
+_LABELLED: Final = ("mood",)  # the task whose split new labels change
 _MOVING: Final = ".moving"
 # Beside the data folder, not in it: what a kill leaves there must not be versioned with the data.
 _INCOMING: Final = "intake"
@@ -181,6 +184,10 @@ def carry_out(plan: Plan, *, inbox: Path, data: Path) -> None:
     """Do what the plan says, or what is left of it."""
     folder = inbox / _FOLDER
     if labels_hash(data) != plan.store_after:
+        # First: the last split, of the labels as they still are, is what the next one keeps to.
+        if (record := held_out.remembered(data, _LABELLED)) is not None:
+            _write(folder / _RECORD, record)
+            _place(folder / _RECORD, data / held_out.HELD_OUT_FILE, by=_incoming(data))
         _place(folder / _NEW_LABELS, data / LABELS_FILE, by=_incoming(data))
     if plan.beside:
         _place(folder / _BESIDE, inbox / plan.beside, by=folder / _MOVING)

@@ -26,6 +26,7 @@ from pipeline.quality import sample_files
 from pipeline.sources import kept_labels, library_files, tags, tasks, track_ids
 from pipeline.sources.kept_labels import ANNOTATOR_HELP, GivenLabels
 from pipeline.sources.library_files import LibraryFiles
+from pipeline.tables import held_out
 from pipeline.tables.dataset import dataset_of, write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, SOURCE, sources_of, write_index
 from pipeline.tables.text_csv import read_table
@@ -303,6 +304,7 @@ def _fill(
     copies = [_copy(row, plan.found.root, staging) for row in plan.index.to_dict("records")]
     index = described(plan.index, copies)
     write_index(staging, index)
+    held_out.carry_over(staging, data=data, names={name})
     genres = index["genre"].nunique()
     synthetic = sample_files.is_sample(index["sha256"].tolist())
     description = f"{len(index)} tracks of {genres} genres" + (", a copy of the sample" if synthetic else "")

@@ -33,6 +33,7 @@ from pipeline.labelling.track_names import TrackNames
 from pipeline.sources import kept_labels
 from pipeline.sources.gtzan_content import has_published_samples
 from pipeline.sources.kept_labels import GivenLabels
+from pipeline.tables import held_out
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, write_index
 from pipeline.tables.text_csv import read_table
@@ -437,6 +438,7 @@ def _fill(
     kept = ""
     if not given:
         kept = kept_labels.carry_over(staging, data=data, names={WHOLE, PART}, track_ids=ids)
+    held_out.carry_over(staging, data=data, names={WHOLE, PART})
     write_index(staging, index[index["track_id"].isin(ids)])
     n = len(found.present)
     name = WHOLE if n == TRACKS_IN_ALL else PART

@@ -31,6 +31,7 @@ from pipeline.tables.tracks import TRACK_COLUMNS, TRACK_FINDINGS, TRACKS
 _UNREADABLE: Final = measures.Measures(
     seconds=0.0, longer=False, rate=0, channels=0, peak=0.0, rms=0.0, clipped=0.0, nonfinite=0
 )
+_BAR_SECONDS: Final = 5.0  # what is done sooner needs no progress bar
 _DIGITS: Final = 6  # of seconds and levels: platforms agree on that many
 
 
@@ -95,12 +96,18 @@ def mark_usable(tracks: pd.DataFrame, reasons: dict[str, str]) -> pd.DataFrame:
 
 def build(settings: params.CatalogParams) -> tuple[pd.DataFrame, list[Finding]]:
     """Measure and check every track of ``data/``; return the catalogue and what the checks found."""
+    from tqdm import tqdm
+
     from pipeline.quality.audio import check_tracks, exclusions
 
     files = find_audio(AUDIO)
     with ThreadPoolExecutor() as pool:  # decoding and hashing release the GIL
-        describe_each = partial(describe, max_seconds=settings.max_seconds)
-        tracks = pd.DataFrame(list(pool.map(describe_each, files)))
+        described = pool.map(partial(describe, max_seconds=settings.max_seconds), files)
+        # On a terminal only (disable=None), and of a library that takes a while.
+        bar = tqdm(
+            described, total=len(files), desc="catalog", unit="track", disable=None, delay=_BAR_SECONDS
+        )
+        tracks = pd.DataFrame(list(bar))
     tracks = join_index(tracks, read_index(INDEX))
     found = check_tracks(tracks, settings=settings, docs=DATA_DOCS)
     return mark_usable(tracks, exclusions(found)), found

@@ -4,6 +4,9 @@
 ``label``, ``n_labels``, ``agreement`` (the share of the annotations that chose it) and a ``p_<class>`` column
 for each class: how far it is the track's, by ``labels.aggregation``. The order of these columns is the order
 of the classes.
+
+It also passes on what ``data/held_out.csv`` knows of each task's earlier splits. That file may be missing,
+which DVC allows of no dependency: so this stage depends on all of ``data/``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pipeline.quality.annotators import spelling_findings
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.stage_run import run_stage
+from pipeline.tables.held_out import HELD_OUT, earlier_path, read_held_out, write_held_out
 from pipeline.tables.labels import LABEL_FINDINGS, empty_labels, labels_path
 from pipeline.tables.mood_labels import MOOD_LABELS, read_annotations
 from pipeline.tables.tracks import read_tracks, usable_tracks
@@ -81,7 +85,7 @@ def build_moods(settings: params.LabelsParams) -> tuple[pd.DataFrame, list[Findi
 
 
 def main() -> None:
-    """Write every task's labels and the findings; stop on a critical one."""
+    """Write every task's labels and earlier splits, and the findings; stop on a critical one."""
     settings = params.read()
     labelled, found = empty_labels(moods()), list[Finding]()
     if "mood" in settings.tasks:
@@ -90,8 +94,10 @@ def main() -> None:
         print("tasks holds no `mood`: moods are neither checked nor used")
     for finding in found:
         print(finding.message())
+    record = read_held_out(HELD_OUT)
     for task, table in zip(TASKS, (genre_labels(usable_tracks()), labelled), strict=True):
         write_csv(labels_path(task), table)
+        write_held_out(earlier_path(task), record[record["task"] == task])
         print(f"{task}: {len(table)} labelled tracks")
     write_json(LABEL_FINDINGS, [finding.as_dict() for finding in found])
 

@@ -11,6 +11,10 @@ protocol                  rule                                                  
 
 ``artifacts/splits/<task>.csv``: ``track_id,label,group,part,protocol,slice,copy``. ``slice`` and ``copy``
 are blank except under ``shuffled``, where each row is one slice (copy 0) or an augmented copy (1 to 5) of it.
+
+Under ``artist`` and ``track`` a group stays in the part that an earlier split gave it, which
+``data/held_out.csv`` has noted. ``artifacts/splits/<task>.groups.csv`` is what will be noted of this split
+when data change again.
 """
 
 from __future__ import annotations
@@ -25,15 +29,25 @@ from pipeline import params
 from pipeline.errors import DataError
 from pipeline.files import write_csv
 from pipeline.stage_run import run_stage
+from pipeline.tables.held_out import (
+    HELD_OUT,
+    SETTINGS,
+    earlier_path,
+    groups_path,
+    read_held_out,
+    write_held_out,
+)
 from pipeline.tables.labels import read_labels
 from pipeline.tables.splits import PARTS, SPLIT_COLUMNS, split_path
 from pipeline.tables.tracks import usable_tracks
 from pipeline.taxonomy import TASKS
 from pipeline.training.augment import COPIES
+from pipeline.training.earlier_split import REMEMBERED, earlier_parts, groups_drawn, settings_of
 from pipeline.training.folds import group_names, track_groups
 from pipeline.training.hold_out import parts as held_out
 from pipeline.training.hold_out import place
 
+_FAR_OFF: Final = 0.03  # of all tracks
 _GROUPED: Final = "Add tracks until a class has three groups (artists, or tracks of unknown artist)"
 _REMEDY: Final = {
     "artist": _GROUPED,
@@ -68,7 +82,13 @@ def expand(table: pd.DataFrame, n_slices: pd.Series, *, copies: bool) -> pd.Data
 
 
 def split(
-    table: pd.DataFrame, tracks: pd.DataFrame, settings: params.SplitParams, *, seed: int, copies: bool
+    table: pd.DataFrame,
+    tracks: pd.DataFrame,
+    settings: params.SplitParams,
+    *,
+    seed: int,
+    copies: bool,
+    record: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Assign every labelled track (under ``shuffled``: every row) to a part.
 
@@ -80,6 +100,8 @@ def split(
         The catalogue.
     settings, seed, copies
         Protocol and shares; random seed; whether augmented copies exist.
+    record
+        Parts of earlier splits with these settings: ``key``, ``part``; None: there was no split.
 
     Returns
     -------
@@ -105,7 +127,13 @@ def split(
     else:
         out["group"] = catalogue["group"]
         places = catalogue["group_name"].map(lambda name: place(name, seed))
-        out["part"] = held_out(out["label"], out["group"], places, valid=settings.valid, test=settings.test)
+        before = None
+        if record is not None:
+            before = earlier_parts(tracks, group, record).set_axis(tracks["track_id"])
+            before = before.loc[out["track_id"]].reset_index(drop=True)
+        out["part"] = held_out(
+            out["label"], out["group"], places, valid=settings.valid, test=settings.test, before=before
+        )
     out = out.assign(protocol=settings.protocol)
     _check_parts(out, settings.protocol)
     return out.reindex(columns=list(SPLIT_COLUMNS))
@@ -128,20 +156,46 @@ def _check_parts(table: pd.DataFrame, protocol: str) -> None:
         )
 
 
+def earlier_record(task: str, settings: dict[str, str]) -> pd.DataFrame | None:
+    """Read what is noted of earlier splits with these settings; None, and say so, where there is nothing."""
+    record = read_held_out(earlier_path(task))
+    same = (record[list(settings)] == pd.Series(settings)).all(axis=1)
+    if same.any():
+        return record[same]
+    if len(record) and settings["protocol"] in REMEMBERED:
+        others = record[list(SETTINGS)].drop_duplicates().agg(" ".join, axis=1).tolist()
+        print(
+            f"{task}: drawn anew, as {HELD_OUT} holds splits of other settings "
+            f"({' '.join(SETTINGS)}): {'; '.join(others)}; now {' '.join(settings.values())}"
+        )
+    return None
+
+
+def shares_note(table: pd.DataFrame, settings: params.SplitParams) -> str:
+    """Return that a part is larger or smaller than wished, and why it stays so; blank if it is not."""
+    found = {part: float((table["part"] == part).mean()) for part in ("valid", "test")}
+    off = [
+        f"{part} has {100 * share:.0f} % of the tracks instead of {100 * getattr(settings, part):.0f} %"
+        for part, share in found.items()
+        if abs(share - getattr(settings, part)) > _FAR_OFF
+    ]
+    return f"{' and '.join(off)}: groups are whole, and a group once held out stays so" if off else ""
+
+
 def main() -> None:
     """Write one task's split."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.stages.split", description=main.__doc__)
     parser.add_argument("--task", choices=TASKS, required=True)
-    task, settings = parser.parse_args().task, params.read()
-    table = split(
-        read_labels(task),
-        usable_tracks(),
-        settings.split,
-        seed=settings.seed,
-        copies=settings.spectrogram.waveform_copies,
-    )
+    task, chosen = parser.parse_args().task, params.read()
+    settings, tracks = settings_of(chosen.split, chosen.seed), usable_tracks()
+    record = earlier_record(task, settings)
+    copies = chosen.spectrogram.waveform_copies
+    table = split(read_labels(task), tracks, chosen.split, seed=chosen.seed, copies=copies, record=record)
     write_csv(split_path(task), table)
+    write_held_out(groups_path(task), groups_drawn(table, tracks, settings, task))
     print(f"{task}: " + ", ".join(f"{part} {n}" for part, n in table["part"].value_counts().items()))
+    if chosen.split.protocol in REMEMBERED and (note := shares_note(table, chosen.split)):
+        print(f"{task}: {note}")
 
 
 if __name__ == "__main__":

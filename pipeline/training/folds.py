@@ -34,7 +34,7 @@ def track_groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     position = {track_id: i for i, track_id in enumerate(tracks["track_id"])}
     # A duplicate may name a track that is a duplicate itself.
     links = [(i, position[track_id]) for i, track_id in enumerate(original) if track_id in position]
-    keys = [tracks["sha256"], original] + ([_artist_keys(tracks)] if by_artist else [])
+    keys = [tracks["sha256"], original] + ([artist_keys(tracks)] if by_artist else [])
     for key in keys:
         # A link to the first track of the same key, instead of one between any two.
         first = pd.Series(range(n)).groupby(key.to_numpy()).transform("first").to_numpy()
@@ -45,7 +45,7 @@ def track_groups(tracks: pd.DataFrame, *, by_artist: bool) -> pd.Series:
     return tracks["track_id"].groupby(component).transform("min")
 
 
-def _artist_keys(tracks: pd.DataFrame) -> pd.Series:
+def artist_keys(tracks: pd.DataFrame) -> pd.Series:
     """Return what two spellings of one artist have in common; blank: unknown."""
     return tracks["artist"].str.normalize("NFKC").str.casefold().str.strip()
 
@@ -63,7 +63,7 @@ def group_names(tracks: pd.DataFrame, group: pd.Series, *, by_artist: bool) -> p
     group
         From `track_groups`.
     """
-    artist = _artist_keys(tracks) if by_artist else pd.Series("", index=tracks.index)
+    artist = artist_keys(tracks) if by_artist else pd.Series("", index=tracks.index)
     # A name that stays: an artist's before a content's, an original's before a copy's.
     kind = np.select([artist != "", tracks["duplicate_of"] == ""], [0, 1], 2)
     name = ("artist " + artist).where(artist != "", "content " + tracks["sha256"])

@@ -108,6 +108,8 @@ with open(root / "outcomes.jsonl", "w") as stream:
         print(json.dumps([plan, None, True, intake(folder), crash.outcome(folder)]), file=stream)
 """
 
+GROUPS = "task,protocol,seed,valid,test,key,part\nmood,artist,0,0.25,0.25,content ab,test\n"
+
 
 def project(folder: Path) -> Path:
     """Make a project with files in its inbox: one with good and bad rows, one that is no CSV."""
@@ -116,6 +118,8 @@ def project(folder: Path) -> Path:
     for track in TRACKS:
         (folder / f"data/gtzan/blues/{track}.au").touch()
     write_labels(folder / "data", None)
+    (folder / "artifacts/splits").mkdir(parents=True)
+    (folder / "artifacts/splits/mood.groups.csv").write_text(GROUPS)
     for name, rows in FILES.items():
         path = folder / "inbox/labels" / name
         path.write_bytes(b"\xff" if rows is None else "\n".join([HEADER, *rows, ""]).encode())
@@ -129,6 +133,7 @@ def outcome(folder: Path) -> dict[str, object]:
     history = pd.read_csv(data / "label_history.csv", dtype=str)[["file", "rows", "accepted", "rejected"]]
     return {
         "labels": (data / "mood_labels.csv").read_text().splitlines(),
+        "held out": (data / "held_out.csv").read_text(),
         "history": history.to_numpy().tolist(),
         "rejected": pd.read_csv(inbox / "rejected/a.csv", dtype=str)["track_id"].tolist(),
         "waiting": names_in(inbox / "labels"),
@@ -151,12 +156,13 @@ def names_in(folder: Path) -> list[str]:
 
 EXPECTED = {
     "labels": [HEADER, *GOOD],
+    "held out": GROUPS,
     "history": [["a.csv", "35", "30", "5"], ["b.csv", "0", "0", "0"]],
     "rejected": [row.split(",")[0] for row in BAD],
     "waiting": [],
     "done": {"a.csv": [*GOOD, *BAD]},
     "aside": ["a.csv", "b.csv", "b.csv.reason.txt"],
-    "data": ["gtzan", "label_history.csv", "mood_labels.csv"],
+    "data": ["gtzan", "held_out.csv", "label_history.csv", "mood_labels.csv"],
     "inbox": ["done", "labels", "rejected"],
 }
 

@@ -24,6 +24,7 @@ from pipeline.labelling.track_names import TrackNames
 from pipeline.sources import folder, gtzan, kept_labels, library_files, sample
 from pipeline.stages import labels as labels_stage
 from pipeline.tables.dataset import write_dataset
+from pipeline.tables.held_out import groups_path
 from pipeline.tables.label_history import HISTORY_COLUMNS
 from pipeline.tables.mood_labels import LABEL_COLUMNS, write_labels
 
@@ -373,6 +374,22 @@ def test_tracks_are_added_and_removed_and_the_labels_stay(
     assert "labels kept: 1 of 1 tracks; dropped: 2 of tracks that are gone (1: b). DVC's cache" in said
     assert f"before, it was {before}" in said
     assert texts(data) == (HEADER + LABELS.splitlines(keepends=True)[1], HISTORY)
+
+
+def test_what_was_held_out_is_kept_with_the_library(source: Path, repository: Path) -> None:
+    data, header = repository / "data", "task,protocol,seed,valid,test,key,part\n"
+    folder.ingest(source, data=data)
+    assert not (data / "held_out.csv").exists()
+    groups = groups_path("genre", repository)
+    groups.parent.mkdir(parents=True)
+    groups.write_text(f"{header}genre,artist,0,0.25,0.25,artist a,test\n")
+    folder.ingest(source, data=data)
+    assert (data / "held_out.csv").read_text() == groups.read_text()
+    groups.unlink()
+    folder.ingest(source, data=data)
+    assert (data / "held_out.csv").exists()
+    folder.ingest(source, data=data, name="another library")
+    assert not (data / "held_out.csv").exists()
 
 
 def test_a_given_label_file_replaces_labels_and_history(source: Path, repository: Path) -> None:

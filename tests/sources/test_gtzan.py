@@ -24,6 +24,7 @@ from pipeline import taxonomy
 from pipeline.errors import DataError
 from pipeline.sources import gtzan
 from pipeline.tables.dataset import dataset_of
+from pipeline.tables.held_out import groups_path
 from pipeline.tables.index import INDEX_COLUMNS
 from pipeline.tables.mood_labels import LABEL_COLUMNS
 
@@ -409,10 +410,14 @@ def test_gtzan_taken_in_again_keeps_its_labels(
     given = "jazz.00000,Other,ann,2024-03-05T14:00:00Z\n"
     with labels.open("a") as stream:
         stream.write(given)
+    groups = groups_path("mood", repository)
+    groups.parent.mkdir(parents=True)
+    groups.write_text("task,protocol,seed,valid,test,key,part\nmood,track,0,0.2,0.2,content a,test\n")
     monkeypatch.setattr(gtzan, "TRACKS_IN_ALL", 4)  # the library is complete now, and goes by another name
     gtzan.ingest(source, data=repository / "data")
     assert dataset_of(repository / "data")["name"] == "gtzan"
     assert labels.read_text() == ",".join(LABEL_COLUMNS) + "\n" + given
+    assert (repository / "data/held_out.csv").read_text() == groups.read_text()
 
 
 def test_fetch_raises_what_pooch_understands(tmp_path: Path) -> None:

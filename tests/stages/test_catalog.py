@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -236,3 +237,30 @@ def test_what_the_dataset_is(library: Library) -> None:
         DataError, match=r"expected data/dataset\.json, received no such file\. Fill data/ again"
     ):
         read_dataset()
+
+
+class Terminal(io.StringIO):
+    """A stream that is shown to somebody."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("seconds", "stream", "is_shown"),
+    [(0.0, Terminal, True), (60.0, Terminal, False), (0.0, io.StringIO, False)],
+)
+def test_progress_is_shown_on_a_terminal_if_it_takes_a_while(
+    settings: params.Params,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    stream: type[io.StringIO],
+    is_shown: bool,
+) -> None:
+    shown = stream()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setattr(catalog, "_BAR_SECONDS", seconds)
+    catalog.build(settings.catalog)
+    assert ("catalog: 100%" in shown.getvalue()) == is_shown
+    assert is_shown or not shown.getvalue()

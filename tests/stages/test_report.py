@@ -350,7 +350,8 @@ def test_findings_are_shown_in_part_and_escaped(project, page):
 def test_the_registry_ranks_by_validation_and_names_the_candidate(page):
     registry = text_of(section(page, "registry"))
     assert re.search(
-        r"genre-classifier: candidates .*? 1 LeNet-5 artist 1.000 none lenet5000000 candidate 2 CNN-64", registry
+        r"genre-classifier: candidates .*? 1 LeNet-5 artist 1.000 none lenet5000000 candidate 2 CNN-64",
+        registry,
     )
 
 
