@@ -36,12 +36,12 @@ from pipeline.tables.labels import read_labels
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.taxonomy import SOFT, TASKS
+from pipeline.training.scores import gain_interval
 
 INPUTS: Final = Path("mlruns/promotion_inputs.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
 _TRIES: Final = 5
-_RESAMPLES: Final = 999  # of the tracks: the ends of the interval are good to a twentieth of its width
 _TINY: Final = 1e-7
 
 
@@ -152,7 +152,7 @@ def compare(
     if not noise:
         return found
     sign = 1 if measure == "macro-F1" else -1
-    return replace(found, noise=interval(lambda index: sign * (own(index) - other(index)), len(new)))
+    return replace(found, noise=gain_interval(lambda index: sign * (own(index) - other(index)), len(new)))
 
 
 def answers_of(
@@ -176,29 +176,6 @@ def losses(
     both = [values / np.maximum(values.sum(axis=1, keepdims=True), _TINY) for values in (shares, said)]
     entropy = -(both[0] * np.log(np.clip(both[1], _TINY, 1.0))).sum(axis=1)
     return lambda index: float(entropy[index].mean())
-
-
-def interval(gain: Callable[[np.ndarray], float], n_tracks: int) -> tuple[float, float]:
-    """Return the 95 % interval of a gain over resampled tracks: a paired bootstrap, by percentiles.
-
-    Examples
-    --------
-    >>> better_on_each = np.array([0.1, 0.2, 0.3])
-    >>> low, high = interval(lambda index: float(better_on_each[index].mean()), 3)
-    >>> round(low, 3), round(high, 3)
-    (0.1, 0.3)
-    """
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (np.arange(n_tracks),),
-        gain,
-        vectorized=False,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def floor_of(stand: Stand, tracks: pd.DataFrame, candidate: Version) -> Floor:
