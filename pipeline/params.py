@@ -235,7 +235,7 @@ class EvaluateParams(Section):
 class PromoteParams(Section):
     """The promotion rule's margin, least number of tracks, and floor; see ``pipeline.promotion_rule``."""
 
-    margin: Annotated[float, Field(ge=0, le=1)]
+    margin: Annotated[float, Field(ge=0, le=1)] | None
     min_tracks: Count
     floor_confidence: Annotated[float, Field(ge=0, lt=1)]
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+Measure = Literal["macro-F1", "cross-entropy"]
 
 CONFIRM: Final = "a person must confirm it"
 
@@ -33,6 +35,9 @@ class Candidate:
         What it answers.
     valid_macro_f1
         Macro-F1 on the validation tracks, by which candidates are ranked; may be NaN.
+    valid_cross_entropy
+        Against the annotators' shares of the validation tracks; where there is one, candidates are ranked by
+        it instead.
     """
 
     model: str
@@ -42,6 +47,12 @@ class Candidate:
     synthetic: bool
     classes: tuple[str, ...]
     valid_macro_f1: float
+    valid_cross_entropy: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Return what candidates are ranked by; larger is better, and it may be NaN."""
+        return self.valid_macro_f1 if self.valid_cross_entropy is None else -self.valid_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -56,12 +67,32 @@ class Version:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Macro-F1 of a candidate and of a ``rival`` on ``n_tracks`` tracks new to both, over common classes."""
+    """How well a candidate and a ``rival`` do on ``n_tracks`` tracks new to both, over common classes.
+
+    Parameters
+    ----------
+    rival, n_tracks
+        With whom, and on how many tracks.
+    candidate, champion
+        Macro-F1 of the two, or their cross-entropy; may be NaN.
+    measure
+        Which of the two it is.
+    noise
+        95 % interval of the candidate's gain over resampled tracks; None: it was not asked for.
+    """
 
     rival: Version
     n_tracks: int
     candidate: float
     champion: float
+    measure: Measure = "macro-F1"
+    noise: tuple[float, float] | None = None
+
+    @property
+    def gain(self) -> float:
+        """Return by how much the candidate is better; negative: worse."""
+        gain = self.candidate - self.champion
+        return gain if self.measure == "macro-F1" else -gain
 
 
 @dataclass(frozen=True)
@@ -88,14 +119,15 @@ class Terms:
     Parameters
     ----------
     margin
-        Macro-F1 by which a candidate must be better.
+        Macro-F1, or nats of cross-entropy, by which a candidate must be better; None: by more than the noise
+        of the tracks that they are compared on.
     min_tracks
         Tracks that a comparison needs.
     floor_confidence
         Of the interval by which a candidate must be better than the most frequent class; 0: no floor.
     """
 
-    margin: float
+    margin: float | None
     min_tracks: int
     floor_confidence: float
 
@@ -119,6 +151,7 @@ def candidate_of(metrics: dict[str, Any], card: dict[str, Any]) -> Candidate:
         synthetic=card["dataset"]["synthetic"],
         classes=tuple(card["classes"]),
         valid_macro_f1=float(metrics["valid"]["track"]["macro_f1"]),
+        valid_cross_entropy=metrics["valid"]["track"].get("cross_entropy"),
     )
 
 
@@ -133,16 +166,12 @@ def version_of(number: str, card: dict[str, Any]) -> Version:
 
 
 def best(candidates: list[Candidate]) -> Candidate | None:
-    """Return the candidate with the best validation macro-F1; None if all leak or are NaN.
+    """Return the candidate with the best validation score; None if all leak or are NaN.
 
     Of equals the first wins, so that the outcome does not change from run to run.
     """
-    able = [
-        candidate
-        for candidate in candidates
-        if not candidate.leaky and not math.isnan(candidate.valid_macro_f1)
-    ]
-    return max(able, key=lambda candidate: candidate.valid_macro_f1, default=None)
+    able = [candidate for candidate in candidates if not candidate.leaky and not math.isnan(candidate.score)]
+    return max(able, key=lambda candidate: candidate.score, default=None)
 
 
 def without_comparison(
@@ -277,18 +306,20 @@ def needs_floor(candidate: Version, champion: Version | None, terms: Terms) -> b
     return terms.floor_confidence > 0 and not is_same_model(candidate, champion)
 
 
-def _is_better(candidate: Version, comparison: Comparison, margin: float) -> bool:
+def _is_better(candidate: Version, comparison: Comparison, margin: float | None) -> bool:
     """Return whether a candidate beats a rival; false where either score is NaN.
 
     With the same weights, or with more classes than the rival, it need not be better, only no worse.
     """
     if is_same_model(candidate, comparison.rival) or candidate.classes > comparison.rival.classes:
-        return comparison.candidate >= comparison.champion
-    return comparison.candidate > comparison.champion + margin
+        return comparison.gain >= 0
+    if margin is None:
+        return comparison.noise is not None and comparison.noise[0] > 0
+    return comparison.gain > margin
 
 
 def _reasons(
-    candidate: Version, champion: Version | None, comparisons: Sequence[Comparison], margin: float
+    candidate: Version, champion: Version | None, comparisons: Sequence[Comparison], margin: float | None
 ) -> list[str]:
     said = [_in_words(candidate, comparison, margin) for comparison in comparisons]
     if champion is None:
@@ -298,7 +329,7 @@ def _reasons(
     return said
 
 
-def _in_words(candidate: Version, comparison: Comparison, margin: float) -> str:
+def _in_words(candidate: Version, comparison: Comparison, margin: float | None) -> str:
     """Say what a comparison found, and by which measure."""
     common = candidate.classes & comparison.rival.classes
     of = "" if candidate.classes == comparison.rival.classes else f" of the {len(common)} classes both know"
@@ -306,10 +337,13 @@ def _in_words(candidate: Version, comparison: Comparison, margin: float) -> str:
         bar = "the same weights with other code must be no worse"
     elif candidate.classes > comparison.rival.classes:
         bar = f"no worse is enough, as it knows {', '.join(sorted(candidate.classes - common))} as well"
+    elif margin is None:
+        low, high = comparison.noise or (float("nan"), float("nan"))
+        bar = f"a gain of {comparison.gain:+.3f} [{low:+.3f}, {high:+.3f}], all of which must be above 0"
     else:
         bar = f"margin {margin:g}"
     return (
-        f"macro-F1 {comparison.candidate:.3f} against {comparison.champion:.3f} of version "
+        f"{comparison.measure} {comparison.candidate:.3f} against {comparison.champion:.3f} of version "
         f"{comparison.rival.number} on {comparison.n_tracks} tracks{of}, unseen by both, {bar}"
     )
 

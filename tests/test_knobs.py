@@ -176,7 +176,7 @@ def sure(settings: Params) -> float | None:
 
 def decided(settings: Params) -> list[Any]:
     candidate, champion = (Version(number, number, False, frozenset("xy")) for number in "21")
-    comparison = Comparison(champion, 12, 0.52, 0.50)
+    comparison = Comparison(champion, 12, 0.52, 0.50, noise=(0.01, 0.03))
     own = settings.promote
     terms = Terms(own.margin, own.min_tracks, own.floor_confidence)
     rivals = promotion_rule.rivals(candidate, champion, [champion], lambda _: 12, own.min_tracks)

@@ -478,3 +478,42 @@ def test_no_order_of_events_lets_a_worse_one_in_or_keeps_a_better_one_out() -> N
         n_kept += len(world.models) - len(world.promoted)
     assert n_promoted > N_SEQUENCES
     assert n_kept > N_SEQUENCES
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "margin", "promoted"),
+    [
+        (0.05, (0.01, 0.09), None, True),
+        (0.05, (-0.02, 0.12), None, False),
+        (0.05, None, None, False),
+        (0.05, (-0.02, 0.12), 0.0, True),
+        (0.05, (0.01, 0.09), 0.1, False),
+        (NAN, (NAN, NAN), None, False),
+    ],
+)
+def test_a_gain_must_be_larger_than_its_noise_or_than_the_margin_that_is_set(
+    gain: float, noise: tuple[float, float] | None, margin: float | None, promoted: bool
+) -> None:
+    terms = replace(TERMS, margin=margin)
+    found = decide(NEW, OLD, [Comparison(OLD, 20, 0.5 + gain, 0.5, noise=noise)], GOOD, terms)
+    assert found.promote == promoted
+    lower_is_better = Comparison(OLD, 20, 2.0 - gain, 2.0, "cross-entropy", noise)
+    again = decide(NEW, OLD, [lower_is_better], GOOD, terms)
+    assert again.promote == promoted
+    assert again.reason.startswith("cross-entropy ")
+
+
+def test_the_same_weights_need_no_gain_beyond_noise() -> None:
+    fixed = replace(NEW, weights_sha256="old")
+    same = Comparison(OLD, 20, 0.5, 0.5, noise=(0.0, 0.0))
+    assert decide(fixed, OLD, [same], None, replace(TERMS, margin=None)).promote
+
+
+def test_moods_are_ranked_by_cross_entropy() -> None:
+    def trained(model: str, macro_f1: float, entropy: float | None) -> Candidate:
+        return Candidate(model, model, "artist", False, False, ("a", "b"), macro_f1, entropy)
+
+    frequent, honest = trained("frequent", 0.4, 2.1), trained("honest", 0.3, 1.9)
+    assert best([frequent, honest]) == honest
+    assert best([trained("x", 0.4, None), trained("y", 0.3, None)]) == trained("x", 0.4, None)
+    assert best([trained("x", 0.4, NAN)]) is None

@@ -14,31 +14,35 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from pipeline import params, promotion_rule, tracking
 from pipeline.errors import DataError, ParamsError, UnavailableError
 from pipeline.files import read_json, write_json
-from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Terms, Version
+from pipeline.promotion_rule import Candidate, Comparison, Decision, Floor, Measure, Terms, Version
 from pipeline.registry import answers, lease, repacked, seen, versions
 from pipeline.registry import candidates as workspace
 from pipeline.registry.versions import champion_entry, model_name, version_summary
 from pipeline.stage_run import run_stage
 from pipeline.tables.champions import CHAMPIONS, champion_facts
+from pipeline.tables.labels import read_labels
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import read_tracks
-from pipeline.taxonomy import TASKS
+from pipeline.taxonomy import SOFT, TASKS
+from pipeline.training.scores import gain_interval
 
 INPUTS: Final = Path("mlruns/promotion_inputs.json")
 OUTCOME: Final = tracking.ROOT / "promotion.json"
 _NONE: Final = "none"  # what the tag champion_before says of a first champion
 _TRIES: Final = 5
+_TINY: Final = 1e-7
 
 
 class _MovedError(Exception):
@@ -81,13 +85,20 @@ class Stand:
 
     def predicted(self, number: str, tracks: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
         """Return the most probable of ``classes`` by track id; blank where the version refuses the file."""
+        table = self._asked(number, tracks, classes)
+        known = table.notna().all(axis=1)
+        return table.fillna(0.0).idxmax(axis=1).where(known, "")
+
+    def probabilities(self, number: str, tracks: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+        """Return the probabilities of ``classes``; all equal where the version refuses the file."""
+        return self._asked(number, tracks, classes).fillna(1.0 / len(classes)).to_numpy()
+
+    def _asked(self, number: str, tracks: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         if number not in self.answered:
             self.card(number)
             table = answers.predict(self.folders[number], [Path(path) for path in tracks["path"]])
             self.answered[number] = table.set_index(tracks["track_id"].to_numpy())
-        table = self.answered[number].loc[tracks["track_id"], list(classes)]
-        known = table.notna().all(axis=1)
-        return table.fillna(0.0).idxmax(axis=1).where(known, "")
+        return self.answered[number].loc[tracks["track_id"], list(classes)]
 
 
 def held_out_tracks(task: str, model: str) -> pd.DataFrame:
@@ -118,18 +129,53 @@ def macro_f1(label: pd.Series, predicted: pd.Series) -> float:
     return float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0))
 
 
-def compare(stand: Stand, tracks: pd.DataFrame, candidate: Version, rival: Version) -> Comparison:
-    """Let both answer the tracks new to both; of their probabilities, those of common classes count."""
+def compare(
+    stand: Stand, tracks: pd.DataFrame, candidate: Version, rival: Version, *, noise: bool = False
+) -> Comparison:
+    """Let both answer the tracks new to both; of their probabilities, those of common classes count.
+
+    Parameters
+    ----------
+    noise
+        Also resample the tracks.
+    """
+    measure: Measure = "cross-entropy" if stand.task in SOFT else "macro-F1"
     new = new_to_both(tracks, candidate, rival, stand.card(rival.number))
     if new.empty:
-        return Comparison(rival, 0, float("nan"), float("nan"))
+        return Comparison(rival, 0, float("nan"), float("nan"), measure)
     classes = sorted(candidate.classes & rival.classes)
-    label = new["label"].to_numpy()
     stand.predicted(candidate.number, tracks, classes)  # all of them at once: the floor needs them too
-    own, other = (
-        macro_f1(label, stand.predicted(v.number, new, classes).to_numpy()) for v in (candidate, rival)
-    )
-    return Comparison(rival, len(new), own, other)
+    judge = losses if measure == "cross-entropy" else answers_of
+    own, other = (judge(stand, version.number, new, classes) for version in (candidate, rival))
+    everything = np.arange(len(new))
+    found = Comparison(rival, len(new), own(everything), other(everything), measure)
+    if not noise:
+        return found
+    sign = 1 if measure == "macro-F1" else -1
+    return replace(found, noise=gain_interval(lambda index: sign * (own(index) - other(index)), len(new)))
+
+
+def answers_of(
+    stand: Stand, number: str, new: pd.DataFrame, classes: Sequence[str]
+) -> Callable[[np.ndarray], float]:
+    """Return a version's macro-F1 as a function of the rows of ``new`` that count."""
+    label, said = new["label"].to_numpy(), stand.predicted(number, new, classes).to_numpy()
+    return lambda index: macro_f1(label[index], said[index])
+
+
+def losses(
+    stand: Stand, number: str, new: pd.DataFrame, classes: Sequence[str]
+) -> Callable[[np.ndarray], float]:
+    """Return a version's cross-entropy against the annotators' shares, by the rows of ``new`` that count.
+
+    What a version refuses, it knows nothing of: all common classes are equally probable.
+    """
+    table = read_labels(stand.task).set_index("track_id")
+    shares = table.loc[new["track_id"], [f"p_{name}" for name in classes]].to_numpy(float)
+    said = stand.probabilities(number, new, classes)
+    both = [values / np.maximum(values.sum(axis=1, keepdims=True), _TINY) for values in (shares, said)]
+    entropy = -(both[0] * np.log(np.clip(both[1], _TINY, 1.0))).sum(axis=1)
+    return lambda index: float(entropy[index].mean())
 
 
 def floor_of(stand: Stand, tracks: pd.DataFrame, candidate: Version) -> Floor:
@@ -166,7 +212,8 @@ def decide(stand: Stand, model: str, number: str | None, champion: Version | Non
     rivals = promotion_rule.rivals(candidate, champion, history, n_common, terms.min_tracks)
     if isinstance(rivals, Decision):
         return rivals
-    comparisons = [compare(stand, tracks, candidate, rival) for rival in rivals]
+    noise = terms.margin is None
+    comparisons = [compare(stand, tracks, candidate, rival, noise=noise) for rival in rivals]
     floor = None
     if promotion_rule.needs_floor(candidate, champion, terms):
         floor = floor_of(stand, tracks, candidate)

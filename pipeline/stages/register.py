@@ -22,7 +22,15 @@ from pipeline.tables.candidates import candidate_path
 
 def record(task: str, ranked: list[Candidate], chosen: Candidate | None) -> None:
     """Write the out."""
-    keep = ("model", "weights_sha256", "protocol", "leaky", "synthetic", "valid_macro_f1")
+    keep = (
+        "model",
+        "weights_sha256",
+        "protocol",
+        "leaky",
+        "synthetic",
+        "valid_macro_f1",
+        "valid_cross_entropy",
+    )
     rows = [{key: asdict(candidate)[key] for key in keep} for candidate in ranked]
     write_json(
         candidate_path(task),

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from pipeline import data_folder as sources
@@ -28,11 +29,14 @@ from pipeline.tables.label_history import HISTORY_FILE
 from pipeline.tables.labels import LABEL_FINDINGS, classes_of, labels_path, read_labels, soft_labels
 from pipeline.tables.predictions import plots_folder, predictions_path
 from pipeline.tables.tracks import TRACK_FINDINGS, TRACKS, read_tracks
+from pipeline.taxonomy import SOFT
 from pipeline.training.models import TITLES
+from pipeline.training.scores import gain_interval
 from pipeline.untrusted import without_mark
 
 Row = dict[str, Any]
 
+_TINY: Final = 1e-7  # probabilities are clipped to it, as in the scores
 _SHOWN: Final = 0.75  # CSS pixels for a picture's pixel: letters as large as the text, sharp on fine screens
 
 PAGE: Final = Path("artifacts/report/index.html")
@@ -135,8 +139,50 @@ def result_rows(task: str, measured: list[Row], recorded: list[Row]) -> list[Row
 
 
 def best_of(rows: list[Row]) -> Row:
-    """Return the present run's model with the best validation macro-F1; of equals the first."""
-    return max((row for row in rows if row["present"]), key=lambda row: row["valid"]["track"]["macro_f1"])
+    """Return the present run's model with the best validation score; of equals the first."""
+    return max((row for row in rows if row["present"]), key=lambda row: ranked_by(row["valid"]["track"]))
+
+
+def worth(task: str, model: str) -> pd.Series:
+    """Return how well a model answers each test track, by its id; larger is better.
+
+    1 or 0, for right or wrong; where labels are soft the negative cross-entropy against their shares.
+    """
+    text = dict.fromkeys(("track_id", "part", "label", "predicted"), str)
+    table = pd.read_csv(_there(predictions_path(task, model)), dtype=text, keep_default_na=False)
+    test = table[table["part"] == "test"].set_index("track_id")
+    if task not in SOFT:
+        return (test["label"] == test["predicted"]).astype(float)
+    labels = read_labels(task).set_index("track_id").loc[test.index].reset_index()
+    said = test[[f"p_{name}" for name in classes_of(labels)]].to_numpy(float)
+    entropy = soft_labels(labels) * np.log(np.clip(said, _TINY, 1.0))
+    return pd.Series(entropy.sum(axis=1), test.index)
+
+
+def differences(task: str, rows: list[Row], best: str) -> list[Row]:
+    """Return how much better this run's other models are than its best, on the same test tracks.
+
+    Returns
+    -------
+    list of dict
+        ``model``, the mean ``difference`` (negative: worse) and its 95 % ``interval`` over resampled tracks.
+    """
+    found = []
+    for model in [row["model"] for row in rows if row["present"] and row["model"] != best]:
+        own, other = worth(task, model).align(worth(task, best))
+        found.append({"model": model} | _mean_gain((own - other).to_numpy()))
+    return found
+
+
+def _mean_gain(gain: np.ndarray) -> Row:
+    interval = gain_interval(lambda index: float(gain[index].mean()), len(gain))
+    return {"difference": float(gain.mean()), "interval": interval}
+
+
+def ranked_by(track: Row, prefix: str = "") -> float:
+    """Return what `promotion_rule.best` ranks a model by, of its scores on the validation tracks."""
+    entropy = track.get(f"{prefix}cross_entropy")
+    return float(track[f"{prefix}macro_f1"] if entropy is None else -entropy)
 
 
 def held_out(protocol: str, used: Row) -> str:
@@ -241,13 +287,15 @@ def task_view(
     table, best = read_labels(task), best_of(rows)
     views = {row["model"]: model_view(row) for row in rows if row["present"]}
     ranking = read_json(_there(candidate_path(task)))
-    ranking["candidates"].sort(key=lambda row: -row["valid_macro_f1"])
+    ranking["candidates"].sort(key=lambda row: -ranked_by(row, "valid_"))
     n_classes = len(classes_of(table))
     weights = {row["model"]: row["weights_sha256"] for row in ranking["candidates"]}
     return {
         "name": task,
         "rows": rows,
         "best": best,
+        "differences": differences(task, rows, best["model"]),
+        "measure": "cross-entropy, negative" if task in SOFT else "accuracy",
         "models": views,
         "n_classes": n_classes,
         "chance": 1 / n_classes,
@@ -320,13 +368,20 @@ def context(settings: params.Params) -> Row:
 def render(values: Row) -> str:
     """Fill the template; a name it does not know is an error, and all text is escaped."""
     return templates.render(
-        TEMPLATE, values, {"score": score, "percent": percent, "count": count, "counted": counted}
+        TEMPLATE,
+        values,
+        {"score": score, "signed": signed, "percent": percent, "count": count, "counted": counted},
     )
 
 
 def score(value: float) -> str:
     """Return three digits after the point."""
     return f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """Return three digits after the point, with the sign."""
+    return f"{value:+.3f}"
 
 
 def percent(value: float) -> str:

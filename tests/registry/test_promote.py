@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline import files, tracking
 from pipeline.errors import ParamsError
+from pipeline.promotion_rule import Version
 from pipeline.registry import candidates, lease
 from pipeline.registry.versions import model_name
 from pipeline.stages import promote
+from pipeline.tables.labels import labels_path
 from pipeline.tables.tracks import read_tracks
 from tests.registry import tiny
 from tests.registry.conftest import LABELS
@@ -176,3 +180,48 @@ def test_whoever_lost_the_lease_starts_over(
     monkeypatch.setattr(lease.Lease, "check", check)
     assert tiny.run(tiny.put_model(tracks))["promoted"]
     assert "LeaseLostError, so the comparison starts over" in capsys.readouterr().out
+
+
+def test_without_a_margin_a_gain_within_the_noise_replaces_nothing(tracks: pd.DataFrame) -> None:
+    """Of fifteen tracks the skilled model answers all; the other one names another class for each."""
+    tiny.run(tiny.put_model(tracks, skilled=False), floor_confidence=0.0)
+    better = tiny.run(tiny.put_model(tracks, "cnn64"), margin=None)
+    assert better["promoted"]
+    assert "a gain of +" in better["reason"]
+    again = tiny.run(tiny.put_model(tracks, "cnn64", seen=("blues.00000",)), margin=None)
+    assert not again["promoted"]
+    assert "a gain of +0.000 [+0.000, +0.000], all of which must be above 0" in again["reason"]
+
+
+def test_moods_are_compared_by_cross_entropy_against_the_annotators_shares(empty: Path) -> None:
+    """Two versions that name the same classes, one of them too surely."""
+    n = 40
+    rng = np.random.default_rng(0)
+    ids = [f"t{number:02}" for number in range(n)]
+    shares = rng.dirichlet(np.ones(3), n)
+    names = ["calm", "epic", "warm"]
+    table = pd.DataFrame({"track_id": ids, "label": [names[row.argmax()] for row in shares]})
+    table[["n_labels", "agreement"]] = 9, 0.5
+    table[[f"p_{name}" for name in names]] = shares
+    files.write_csv(labels_path("mood"), table)
+    rows = pd.DataFrame({"track_id": ids, "path": ids, "sha256": ids, "label": table["label"]})
+    tiny.write_catalog(rows)
+    surely = shares**6 / (shares**6).sum(axis=1, keepdims=True)
+    surely[0] = np.nan  # a file that it refuses
+    said = {"1": surely, "2": shares}
+    stand = promote.Stand(
+        None,
+        "mood",
+        answered={number: pd.DataFrame(one, columns=names, index=ids) for number, one in said.items()},
+    )
+    old, new = (Version(number, number, False, frozenset(names)) for number in "12")
+    stand.card = lambda number: {"seen_sha256": []}  # type: ignore[method-assign]
+    found = promote.compare(stand, rows, new, old, noise=True)
+    floor = -(shares * np.log(shares)).sum(axis=1).mean()
+    assert (found.measure, found.n_tracks) == ("cross-entropy", n)
+    assert found.candidate == pytest.approx(floor, abs=1e-4)
+    assert found.champion > found.candidate
+    assert found.noise is not None
+    assert 0 < found.noise[0] < found.gain < found.noise[1]
+    half = promote.compare(stand, rows, replace(new, classes=frozenset(names[:2])), old)
+    assert 0 < half.candidate < np.log(2), "shares and answers of the common classes, made to sum to 1"
