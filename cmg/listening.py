@@ -47,7 +47,7 @@ index = typer.Typer(help="The library's index.", no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``cmg``."""
-    for command in (classify, timeline, recommend, tag):
+    for command in (classify, timeline, recommend, tag, serve):
         app.command()(command)
     app.add_typer(models, name="models")
     app.add_typer(index, name="index")
@@ -281,6 +281,22 @@ def tag(
         print(f"not tagged: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if refused:
         raise typer.Exit(EXIT_USER_ERROR)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8700,
+    library: IndexFile = None,
+    workers: Workers = _CORES,
+    max_mb: Annotated[int, typer.Option(min=1, max=2048, help="Largest upload.")] = 100,
+) -> None:
+    """Start the page and the HTTP interface, at http://127.0.0.1:8700, until Ctrl-C.
+
+    Elsewhere than on loopback CMG_TOKEN is needed, which clients send as a bearer token or as the password.
+    """
+    from serving.server import run
+
+    run(host, port, library=library, workers=workers, megabytes=max_mb)
 
 
 def _tagged_in_words(number: int, unsure: int, journal: Path | None) -> str:

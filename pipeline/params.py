@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -16,7 +25,7 @@ from pipeline.files import replacing
 PARAMS_FILE = Path("params.yaml")
 
 Task = Literal["genre", "mood"]
-ModelName = Literal["lenet5", "cnn64"]  # the keys of pipeline.training.models.MODELS
+ModelName = Literal["lenet5", "cnn64", "musicnn_probe"]  # the keys of pipeline.training.models.MODELS
 Protocol = Literal["artist", "fault_filtered", "track", "shuffled"]
 Aggregation = Literal["share", "majority", "dawid_skene"]
 
@@ -203,11 +212,31 @@ class SpecAugmentParams(Section):
 
 
 class ModelParams(Section):
-    """One model's training schedule."""
+    """A network's training schedule."""
 
     epochs: Count
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     patience: Count
+
+
+class ProbeParams(Section):
+    """A probe's inverse strengths of regularisation, of which the validation part chooses one."""
+
+    c: Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=100)]
+
+
+_KINDS: Final = ("network", "probe")
+
+
+def _kind(section: Any) -> str:
+    """Return which kind of model a section of ``train.models`` is for: a probe has ``c``."""
+    is_probe = isinstance(section, ProbeParams) or (isinstance(section, Mapping) and "c" in section)
+    return _KINDS[is_probe]
+
+
+OwnParams = Annotated[
+    Annotated[ModelParams, Tag("network")] | Annotated[ProbeParams, Tag("probe")], Discriminator(_kind)
+]
 
 
 class TrainParams(Section):
@@ -222,7 +251,7 @@ class TrainParams(Section):
     choose_epoch_by: Literal["agreement", "macro_f1", "loss"]
     smooth_epochs: Count
     specaugment: SpecAugmentParams
-    models: dict[ModelName, ModelParams]
+    models: dict[ModelName, OwnParams]
 
 
 class EvaluateParams(Section):
@@ -257,9 +286,16 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
-        for name, chosen in (("tasks", self.tasks), ("models", self.models)):
+        for name, own in self.train.models.items():
+            kind = "probe" if name.endswith("_probe") else "network"
+            if _kind(own) != kind:
+                wanted = "c" if kind == "probe" else "epochs, learning_rate and patience"
+                raise ValueError(f"train.models.{name}: expected {wanted}, received a {_kind(own)}'s keys")
+        for section, chosen in (("tasks", self.tasks), ("models", self.models)):
             if len(set(chosen)) < len(chosen):
-                raise ValueError(f"{name}: expected each once, received {', '.join(chosen)}")
+                raise ValueError(f"{section}: expected each once, received {', '.join(chosen)}")
+        if self.spectrogram.waveform_copies and any(name.endswith("_probe") for name in self.models):
+            raise ValueError("spectrogram.waveform_copies: expected false, as models names a probe")
         missing = set(self.models) - set(self.train.models)
         if missing:
             raise ValueError(f"train.models lacks {', '.join(sorted(missing))}, which models names")
@@ -283,11 +319,14 @@ def parse(values: Mapping[str, Any], *, source: str = str(PARAMS_FILE)) -> Param
         return Params.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or 'params'}: {fault['msg']}, "
-            f"received {_received(fault)}"
-            for fault in error.errors()
+            f"{_key(fault['loc'])}: {fault['msg']}, received {_received(fault)}" for fault in error.errors()
         ]
         raise ParamsError(f"{source}: " + "; ".join(faults) + ". Correct the key and run again.") from None
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return a fault's key; pydantic also names the kind of a section that has several."""
+    return ".".join(str(part) for part in location if part not in _KINDS) or "params"
 
 
 def _refuse_renamed(values: Mapping[str, Any], source: str) -> None:

@@ -27,6 +27,7 @@ TASKS: Final = ("genre", "mood")
 
 _PACKAGE: Final = "cmg_inference_*"  # see `pipeline.registry.shipped`
 _PARTS: Final = ("model.onnx", "card.json")
+_FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
         new = Path(temporary) / "files"
         shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in _PARTS:
+        has_own = (source / "artifacts" / _FRONT_END).exists()
+        for name in (*_PARTS, _FRONT_END) if has_own else _PARTS:
             shutil.copyfile(source / "artifacts" / name, new / name)
         files = {
             str(path.relative_to(new)): _sha256(path) for path in sorted(new.rglob("*")) if path.is_file()

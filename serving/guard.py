@@ -38,7 +38,8 @@ class Guard:
     app
         The application behind it.
     auth
-        ``user:password``, asked for as HTTP Basic authentication; None if the application asks by itself.
+        ``user:password``, asked for as HTTP Basic authentication, or the password alone as a bearer token;
+        None if the application asks by itself.
     hosts
         Names (of a port: ``name:port``) by which it may be called beside loopback's.
     """
@@ -46,6 +47,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, auth: str | None, hosts: Iterable[str] = ()) -> None:
         self._app = app
         self._expected = None if auth is None else base64.b64encode(auth.encode())
+        self._token = (auth or "").partition(":")[2].encode()
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,9 +94,8 @@ class Guard:
     def _knows_password(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # In constant time: how long a comparison takes would tell how much of the password is right.
-        return scheme.lower() == "basic" and hmac.compare_digest(
-            given.strip().encode(), self._expected or b""
-        )
+        known = {"basic": self._expected, "bearer": self._token}.get(scheme.lower())
+        return bool(known) and hmac.compare_digest(given.strip().encode(), known or b"")
 
 
 def _authority(url: str) -> SplitResult | None:

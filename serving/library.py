@@ -260,6 +260,33 @@ class Library:
             },
         )
 
+    def paths(self) -> list[Path]:
+        """Return every file of the index."""
+        return [Path(row[0]) for row in self._db.execute("SELECT path FROM track ORDER BY path")]
+
+    def changed(self, champion: Champion) -> list[tuple[str, str, str, int, int]]:
+        """Return what a champion calls otherwise than the version before: path, content, version, classes."""
+        models = self._db.execute(
+            "SELECT DISTINCT model FROM prediction WHERE task=? AND model<>?", (champion.task, champion.name)
+        )
+        number = {
+            name: int(name.rpartition("/")[2]) for (name,) in models if name.rpartition("/")[2].isdigit()
+        }
+        if not number:
+            return []
+        before = max(number, key=lambda name: number[name])
+        rows = self._db.execute(
+            "SELECT min(path), new.sha256, old.mean, new.mean FROM track "
+            "JOIN prediction AS new ON new.sha256=track.sha256 AND new.task=?1 AND new.model=?2 "
+            "JOIN prediction AS old ON old.sha256=track.sha256 AND old.task=?1 AND old.model=?3 "
+            "GROUP BY new.sha256 ORDER BY 1",
+            (champion.task, champion.name, before),
+        ).fetchall()
+        tops = [[int(np.frombuffer(mean, "<f4").argmax()) for mean in row[2:]] for row in rows]
+        return [
+            (row[0], row[1], before, *top) for row, top in zip(rows, tops, strict=True) if top[0] != top[1]
+        ]
+
     def version(self) -> tuple[int, int]:
         """Return numbers of which one changes whenever anybody writes."""
         return self._value("PRAGMA data_version"), self._db.total_changes

@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -70,11 +71,12 @@ class Listener:
         features: dict[tuple[str, Any], np.ndarray] = {}
         answers = {}
         for task, (package, network) in self._opened.items():
-            key = (package.__name__, network.settings)
+            # Versions of release 0.2 know the log-mel alone.
+            key = (package.__name__, getattr(network, "front_end", network.settings))
             if package.__name__ not in decoded:
                 decoded[package.__name__] = _decoded(package, path)
             if key not in features:
-                features[key] = _features(package, decoded[package.__name__], network.settings)
+                features[key] = _features(package, decoded[package.__name__], network)
             whole = features[key]
             parts = [
                 network.of_features(whole[first : first + _BATCH]) for first in range(0, len(whole), _BATCH)
@@ -87,6 +89,21 @@ class Listener:
         """Return whether an answer is sure, by the version's own code; None if the version cannot say."""
         calibration = getattr(self._opened[task][1], "calibration", None)  # earlier versions have none
         return None if calibration is None else calibration.is_sure(mean)
+
+    @property
+    def sample_rate(self) -> int:
+        """Return the rate of `samples` in Hz."""
+        return next(iter(self._opened.values()))[0].audio.SAMPLE_RATE
+
+    def samples(self, path: Path) -> np.ndarray:
+        """Return a file's audio as the champions hear it, float32 (n_samples,), mono.
+
+        Raises
+        ------
+        UnreadableError
+            As in `hear`.
+        """
+        return _decoded(next(iter(self._opened.values()))[0], path)
 
     def record(self, path: Path, heard: Heard) -> dict[str, Any]:
         """Return an answer in the form ``cmg.track/1``."""
@@ -111,11 +128,12 @@ def _decoded(package: Any, path: Path) -> np.ndarray:
         raise UnreadableError(error.strerror or str(error)) from None
 
 
-def _features(package: Any, samples: np.ndarray, settings: Any) -> np.ndarray:
+def _features(package: Any, samples: np.ndarray, network: Any) -> np.ndarray:
     slices = package.audio.slices(samples)
+    made = getattr(network, "features", None) or partial(package.logmel.features, settings=network.settings)
     found = []
     while batch := list(islice(slices, _BATCH)):
-        found.append(package.logmel.features(batch, settings))
+        found.append(made(batch))
     return np.concatenate(found)
 
 

@@ -68,14 +68,14 @@ def _window(n_fft: int) -> np.ndarray:
     return np.array([[0.5 - 0.5 * math.cos(angle)] for angle in angles], np.float32)
 
 
-def _mel_points(n_mels: int) -> np.ndarray:
+def _mel_points(n_mels: int, rate: int) -> np.ndarray:
     """Return the edges of Slaney's mel bands, evenly spaced in mel from 0 Hz: float64 (n_mels + 2,), in Hz.
 
     In decimals, since the last bit of ``exp`` and ``log`` differs between CPUs and may decide how a weight is
     rounded.
     """
     mels_per_log = 27 / Decimal("6.4").ln()
-    highest = _LINEAR_MELS + mels_per_log * (Decimal(SAMPLE_RATE) / 2 / 1000).ln()
+    highest = _LINEAR_MELS + mels_per_log * (Decimal(rate) / 2 / 1000).ln()
     mels = (highest * number / (n_mels + 1) for number in range(n_mels + 2))
     linear = 1000 / Decimal(_LINEAR_MELS)
     hertz = (
@@ -87,13 +87,17 @@ def _mel_points(n_mels: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _mel_filters(settings: LogMel) -> csr_array:
+    return mel_filters(settings.n_mels, settings.n_fft, SAMPLE_RATE)
+
+
+def mel_filters(n_mels: int, n_fft: int, rate: int) -> csr_array:
     """Return Slaney's filter bank, bit for bit that of ``librosa.filters.mel``: float32 (n_mels, bins).
 
     Sparse, since each bin feeds at most two bands. SciPy sums in the order of the bins with the instructions
     that every CPU of an architecture has, where a dense product's last bits depend on the CPU's BLAS kernel.
     """
-    points = _mel_points(settings.n_mels)[:, None]
-    bins = np.arange(1 + settings.n_fft // 2) * (SAMPLE_RATE / settings.n_fft)
+    points = _mel_points(n_mels, rate)[:, None]
+    bins = np.arange(1 + n_fft // 2) * (rate / n_fft)
     low, centre, high = points[:-2], points[1:-1], points[2:]
     slopes = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     triangles = np.maximum(slopes, 0.0).astype(np.float32)
@@ -116,9 +120,29 @@ def mel_power(samples: np.ndarray, settings: LogMel) -> np.ndarray:
         float32 (n_mels, frames).
     """
     padded = np.pad(samples, settings.n_fft // 2)
-    frames = sliding_window_view(padded, settings.n_fft)[:: settings.hop_length].T  # (n_fft, frames), no copy
-    window, bank = _window(settings.n_fft), _mel_filters(settings)
-    out = np.empty((settings.n_mels, frames.shape[1]), np.float32)
+    return mel_frames(padded, settings.n_fft, settings.hop_length, _mel_filters(settings))
+
+
+def mel_frames(padded: np.ndarray, n_fft: int, hop_length: int, bank: csr_array) -> np.ndarray:
+    """Return the mel power of each frame of a padded clip.
+
+    Parameters
+    ----------
+    padded
+        float32 (n_samples,).
+    n_fft, hop_length
+        Window and hop, in samples.
+    bank
+        From `mel_filters`.
+
+    Returns
+    -------
+    np.ndarray
+        float32 (n_mels, frames).
+    """
+    frames = sliding_window_view(padded, n_fft)[::hop_length].T  # (n_fft, frames), no copy
+    window = _window(n_fft)
+    out = np.empty((bank.shape[0], frames.shape[1]), np.float32)
     for start in range(0, frames.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
         spectrum = scipy.fft.rfft(frames[:, block] * window, axis=0, overwrite_x=True)

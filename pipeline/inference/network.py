@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from . import audio, logmel
+from . import audio, logmel, musicnn
 from .calibration import Calibration
 from .errors import DataError
 from .normalise import Normaliser
@@ -22,7 +23,7 @@ class Network:
     Parameters
     ----------
     graph
-        The ``.onnx`` file.
+        The ``.onnx`` file; beside it ``front_end.onnx``, if the card names a front end that is a network.
     card
         Classes, normaliser and spectrogram, as the stage ``train`` writes them, and the calibration of the
         stage ``evaluate``; without it the graph's own probabilities are the answer.
@@ -35,11 +36,26 @@ class Network:
         self.input = self.session.get_inputs()[0].name
         self.classes: list[str] = card["classes"]
         self.settings = logmel.LogMel(**card["spectrogram"])
+        self.front_end: Hashable = self.settings  # equal where the features are
+        self._frozen: musicnn.FrontEnd | None = None
+        if card.get("front_end") == "musicnn":
+            self.front_end = card["front_end_sha256"]
+            self._frozen = musicnn.FrontEnd(graph.with_name(musicnn.GRAPH))
         self.normaliser = Normaliser.from_dict(card["normaliser"])
         self.calibration = Calibration.from_card(card)
 
+    def features(self, slices: Iterable[np.ndarray]) -> np.ndarray:
+        """Return what the model is given for slices: as its training had it.
+
+        Parameters
+        ----------
+        slices
+            Each float32 (220598,), from `pipeline.inference.audio.slices`.
+        """
+        return self._frozen.features(slices) if self._frozen else logmel.features(slices, self.settings)
+
     def of_features(self, features: np.ndarray) -> np.ndarray:
-        """Return float32 (n_slices, n_classes) for stored features, float16 (n_slices, n_mels, frames)."""
+        """Return float32 (n_slices, n_classes) for what `features` gives, or as it was stored."""
         inputs = self.normaliser(features)[..., None]
         answers = self.session.run(None, {self.input: inputs})[0]
         return self.calibration.correct(answers, self.calibration.is_familiar(features))
@@ -57,5 +73,5 @@ class Network:
         slices = audio.slices(audio.load(encoded, max_seconds=max_seconds))
         found = []
         while batch := list(islice(slices, _BATCH)):
-            found.append(self.of_features(logmel.features(batch, self.settings)))
+            found.append(self.of_features(self.features(batch)))
         return np.concatenate(found)

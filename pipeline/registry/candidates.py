@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline import promotion_rule, tracking
 from pipeline.errors import DataError
 from pipeline.files import read_json, write_json
 from pipeline.inference import audio
+from pipeline.inference.musicnn import GRAPH
 from pipeline.promotion_rule import Candidate
 from pipeline.quality import sample_files
 from pipeline.registry import seen, shipped
@@ -23,7 +25,7 @@ from pipeline.tables.metrics import flat_metrics, metrics_path
 from pipeline.tables.tracks import read_tracks
 from pipeline.tables.trained_models import card_path
 from pipeline.tracking import card_tags, open_run
-from pipeline.training import backend
+from pipeline.training import backend, models, musicnn
 from pipeline.training.weights import load_model
 
 _ONNX_TOLERANCE: Final = 1e-4  # in probability; measured differences are below 1e-6
@@ -112,21 +114,26 @@ def log_model(task: str, candidate: Candidate) -> str:
         warnings.simplefilter("ignore")  # the exporter's numpy aliases
         graph = Path(name) / "model.onnx"
         export_onnx(task, candidate.model, graph)
+        if models.FRONT_ENDS[candidate.model] == "musicnn":
+            shutil.copyfile(musicnn.graph(), graph.with_name(GRAPH))
         return log_graph(f"{task}-{candidate.model}", graph, shipped_card(task, candidate.model))
 
 
 def log_graph(name: str, graph: Path, card: dict[str, Any]) -> str:
-    """Log an ONNX graph with its card and code to the active run; return the model's URI."""
+    """Log an ONNX graph, its front end's if one lies beside it, card and code; return the model's URI."""
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
         package, classifier = shipped.write(Path(folder))
         write_json(Path(folder) / "card.json", card)
+        artifacts = {"graph": str(graph), "card": f"{folder}/card.json"}
+        if graph.with_name(GRAPH).exists():
+            artifacts["front_end"] = str(graph.with_name(GRAPH))
         with shipped.importable(Path(folder)):
             return mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(classifier),
-                artifacts={"graph": str(graph), "card": f"{folder}/card.json"},
+                artifacts=artifacts,
                 code_paths=[str(package)],
                 signature=_signature(tuple(card["classes"])),
                 input_example=input_example(),

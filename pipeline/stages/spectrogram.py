@@ -1,5 +1,7 @@
 """Stage ``spectrogram``: tracks become log-mel slices, one ``.npy`` per track.
 
+Where a model in use has another front end, also what that makes of each track.
+
 A cache outside DVC's outs (``.cache/spectrograms``) makes the stage incremental: ten new tracks cost ten
 spectrograms, and a killed run goes on where it stopped. Its key is the audio's content, the parameters, and
 the code and libraries that make the features: only a change of one of them computes again.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,12 +27,21 @@ import soundfile
 from pipeline import array_cache, params
 from pipeline.array_cache import code_digest, key_of
 from pipeline.errors import DataError
-from pipeline.files import write_json
+from pipeline.files import sha256, write_json
 from pipeline.inference import audio, logmel, mpeg4, recordings
+from pipeline.inference import musicnn as inference_musicnn
 from pipeline.stage_run import run_stage
-from pipeline.tables.features import COPIES_FOLDER, COPIES_ORDER, FEATURES, features_path, logmel_of
+from pipeline.tables.features import (
+    COPIES_FOLDER,
+    COPIES_ORDER,
+    FEATURES,
+    features_path,
+    front_end_folder,
+    front_end_path,
+    logmel_of,
+)
 from pipeline.tables.tracks import usable_tracks
-from pipeline.training import augment
+from pipeline.training import augment, models, musicnn
 
 CACHE: Final = Path(".cache/spectrograms")
 
@@ -66,6 +77,13 @@ def _feature_code() -> str:
 
 
 @cache
+def _musicnn_code() -> str:
+    """Return what musicnn's numbers are made by: also its weights, as a graph, and what runs it."""
+    own = code_digest(inference_musicnn, compute_musicnn)
+    return key_of(_feature_code(), own, sha256(musicnn.graph()), version("onnxruntime"))
+
+
+@cache
 def _copies_code() -> str:
     """Return what the copies are made by: also librosa's phase vocoder and NumPy's random numbers."""
     own = code_digest(augment, compute_copies)
@@ -75,6 +93,11 @@ def _copies_code() -> str:
 def feature_key(audio_sha256: str, settings: logmel.LogMel) -> str:
     """Return the cache key of a track's features."""
     return key_of("features", _feature_code(), audio_sha256, settings)
+
+
+def musicnn_key(audio_sha256: str) -> str:
+    """Return the cache key of what musicnn makes of a track."""
+    return key_of("musicnn", _musicnn_code(), audio_sha256)
 
 
 def copies_key(audio_sha256: str, settings: logmel.LogMel) -> str:
@@ -92,6 +115,11 @@ def _slices(path: Path) -> Iterator[np.ndarray]:
 def compute_features(job: Job, settings: logmel.LogMel) -> np.ndarray:
     """Return a track's features: float16 (n_slices, n_mels, frames)."""
     return logmel.features(_slices(job.audio), settings)
+
+
+def compute_musicnn(job: Job, front_end: inference_musicnn.FrontEnd) -> np.ndarray:
+    """Return what musicnn makes of a track: float32 (n_slices, 1506, 1)."""
+    return front_end.features(_slices(job.audio))
 
 
 def compute_copies(job: Job, settings: logmel.LogMel) -> np.ndarray:
@@ -162,6 +190,33 @@ def build_features(tracks: pd.DataFrame, settings: logmel.LogMel) -> int:
     return computed
 
 
+def build_front_ends(tracks: pd.DataFrame, chosen: Sequence[str]) -> int:
+    """Write ``artifacts/front_ends/<model>``; return how many tracks were computed rather than found.
+
+    Parameters
+    ----------
+    tracks
+        The usable tracks.
+    chosen
+        The models in use: for others nothing is computed.
+    """
+    entries: dict[str, Path] = {}
+    jobs: list[Job] = []
+    computed = 0
+    if any(models.FRONT_ENDS[name] == "musicnn" for name in chosen):
+        jobs = _jobs(tracks, musicnn_key)
+        with ThreadPoolExecutor(_n_workers(tracks, _THREAD_BYTES)) as pool:
+            compute = partial(compute_musicnn, front_end=musicnn.front_end())
+            entries, computed = fill_cache(jobs, compute, pool, title="musicnn")
+    for name, front_end in models.FRONT_ENDS.items():
+        is_own = front_end != "logmel" and name in chosen
+        publish(
+            tracks if is_own else tracks.iloc[:0], jobs if is_own else [], entries, front_end_folder(name)
+        )
+        write_json(front_end_path(name), {"front_end": front_end})
+    return computed
+
+
 def build_copies(tracks: pd.DataFrame, settings: logmel.LogMel) -> int:
     """Write ``artifacts/copies`` and the copies' names in order; return how many tracks were computed.
 
@@ -177,13 +232,16 @@ def build_copies(tracks: pd.DataFrame, settings: logmel.LogMel) -> int:
 
 
 def main() -> None:
-    """Write features, and copies if they are wanted."""
-    chosen = params.read().spectrogram
-    tracks, settings = usable_tracks(), logmel_of(chosen)
-    computed = build_features(tracks, settings)
+    """Write features, those of other front ends that the models need, and copies if they are wanted."""
+    settings = params.read()
+    chosen = settings.spectrogram
+    tracks, mel = usable_tracks(), logmel_of(chosen)
+    computed = build_features(tracks, mel)
     print(f"{len(tracks)} tracks, {computed} spectrograms computed, {len(tracks) - computed} from the cache")
+    computed = build_front_ends(tracks, settings.models)
+    print(f"{computed} tracks asked of musicnn")
     copied = tracks if chosen.waveform_copies else tracks.iloc[:0]
-    computed = build_copies(copied, settings)
+    computed = build_copies(copied, mel)
     print(f"{len(copied)} tracks with augmented copies, {computed} computed")
 
 

@@ -51,9 +51,11 @@ def card(
         "seed": settings.seed,
         "dataset": {key: read_dataset()[key] for key in ("name", "synthetic")},
         "spectrogram": {"n_fft": logmel.n_fft, "hop_length": logmel.hop_length, "n_mels": logmel.n_mels},
+        "front_end": models.FRONT_ENDS[name],
         "normaliser": fitted.normaliser.as_dict(),
         "seen_tracks": sorted(seen.unique().tolist()),
         "weights_sha256": sha256(weights_path(task, name)),
+        **fitted.facts,
     }
 
 

@@ -1,4 +1,8 @@
-"""``artifacts/features/<track_id>.npy``: a track's log-mel slices; ``artifacts/copies``: augmented copies."""
+"""``artifacts/features/<track_id>.npy``: a track's log-mel slices; ``artifacts/copies``: augmented copies.
+
+``artifacts/front_ends/<model>/``: ``front_end.json``, which says what the model is given, and where that is
+not the log-mel, a file for each track.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,19 @@ FEATURES: Final = Path("artifacts/features")
 COPIES_FOLDER: Final = Path("artifacts/copies")
 
 COPIES_ORDER: Final = COPIES_FOLDER / "order.json"  # DVC wants a folder that is never empty
+
+
+FRONT_ENDS: Final = Path("artifacts/front_ends")
+
+
+def front_end_folder(model: str) -> Path:
+    """Return the folder of a model's own front end."""
+    return FRONT_ENDS / model
+
+
+def front_end_path(model: str) -> Path:
+    """Return the file that names a model's front end; DVC wants a folder that is never empty."""
+    return front_end_folder(model) / "front_end.json"
 
 
 def features_path(track_id: str, folder: Path = FEATURES) -> Path:

@@ -73,9 +73,9 @@ class Layout:
     offset: int
 
     @classmethod
-    def of(cls, track_id: str, copy: int) -> Layout:
+    def of(cls, track_id: str, copy: int, features: Path = FEATURES) -> Layout:
         """Read the header of the file that holds a track's slices, or its copies."""
-        folder = COPIES_FOLDER if copy else FEATURES
+        folder = COPIES_FOLDER if copy else features
         mapped: Any = load_features(track_id, folder)
         return cls(features_path(track_id, folder), mapped.shape, mapped.dtype, mapped.offset)
 
@@ -88,9 +88,9 @@ class Layout:
         return mapped[number, copy - 1] if copy else mapped[number]
 
 
-def read_row(track_id: str, number: int, copy: int) -> np.ndarray:
+def read_row(track_id: str, number: int, copy: int, features: Path = FEATURES) -> np.ndarray:
     """Read one row's features: float16 (n_mels, frames) in dB."""
-    return Layout.of(track_id, copy).row(number, copy)
+    return Layout.of(track_id, copy, features).row(number, copy)
 
 
 def expand(split: pd.DataFrame, *, copies: bool) -> pd.DataFrame:
@@ -144,13 +144,23 @@ def select(
 class Batches(keras.utils.PyDataset):
     """Rows in order: inputs float32 (batch, n_mels, frames, 1), targets, weights."""
 
-    def __init__(self, rows: Rows, normaliser: Normaliser, *, batch_size: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        normaliser: Normaliser,
+        *,
+        batch_size: int,
+        features: Path = FEATURES,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.rows = rows
         self.normaliser = normaliser
         self.batch_size = batch_size
         files = set(zip(rows.track_id, rows.copy > 0, strict=True))  # a file has all of a track's rows
-        self.layouts = {(track_id, copied): Layout.of(track_id, copied) for track_id, copied in files}
+        self.layouts = {
+            (track_id, copied): Layout.of(track_id, copied, features) for track_id, copied in files
+        }
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)  # rounded up: the last batch may be smaller

@@ -92,7 +92,15 @@ def fit_domain(train: np.ndarray, valid: np.ndarray) -> Domain:
     return Domain(mean, precision, farthest, steadiest)
 
 
-def fit(train: Rows, valid: Rows, answers: np.ndarray, truth: np.ndarray, precision: float) -> Calibration:
+def fit(
+    train: Rows,
+    valid: Rows,
+    answers: np.ndarray,
+    truth: np.ndarray,
+    precision: float,
+    *,
+    knows_decibels: bool = True,
+) -> Calibration:
     """Return a model's calibration.
 
     Parameters
@@ -105,8 +113,10 @@ def fit(train: Rows, valid: Rows, answers: np.ndarray, truth: np.ndarray, precis
         Class numbers of the validation tracks in the order of their sorted ids, int (n_tracks,).
     precision
         The parameter ``evaluate.sure_precision``.
+    knows_decibels
+        The model is given log-mel, by which unfamiliar audio is known; for others all audio is familiar.
     """
-    domain = fit_domain(statistics(train), statistics(valid))
+    domain = fit_domain(statistics(train), statistics(valid)) if knows_decibels else None
     open_end = Calibration(fit_temperature(valid, answers), None, domain)
     slices = open_end.correct(answers, familiar(valid, open_end))
     _, means = scores.mean_by(valid.track_id, slices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from pipeline.errors import DataError, ParamsError
 from pipeline.inference.normalise import Kind, Normaliser
 from pipeline.tables.features import load_features
 from pipeline.tables.trained_models import CURVE_COLUMNS
-from pipeline.training import best_epoch, models
+from pipeline.training import best_epoch, models, probe
 from pipeline.training import normaliser as normalisers
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ class Fitted:
     normaliser
         Fitted on the training rows.
     curves
-        One row per epoch, columns ``CURVE_COLUMNS``.
+        One row per epoch, columns ``CURVE_COLUMNS``; of a probe, one per C.
+    facts
+        What the card says of it beside.
     """
 
     model: keras.Model
     normaliser: Normaliser
     curves: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def fit_normaliser(rows: Rows, kind: Kind) -> Normaliser:
@@ -111,6 +114,8 @@ def fit(
     from pipeline.training.batches import Batches, TrainBatches, read_row
 
     schedule = settings.models[name]  # type: ignore[index]
+    if isinstance(schedule, params.ProbeParams):
+        return Fitted(*probe.fit(name, train, valid, schedule.c, log=log))
     normaliser = fit_normaliser(train, settings.normalise)
     shape = read_row(train.track_id[0], train.slice[0], 0).shape
     _check_shape(shape)

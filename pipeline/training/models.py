@@ -1,9 +1,16 @@
-"""LeNet-5 and CNN-64 as the project report's notebook has them; Keras only, on any of its backends."""
+"""LeNet-5 and CNN-64 as the project report's notebook has them, and a probe of a frozen network.
+
+Keras only, on any of its backends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.inference import logmel, musicnn
+from pipeline.tables.features import FEATURES, front_end_folder
 
 if TYPE_CHECKING:
     import keras
@@ -47,8 +54,31 @@ def cnn64(shape: tuple[int, int], n_classes: int) -> keras.Model:
     return model
 
 
-MODELS: Final[dict[str, Callable[[tuple[int, int], int], keras.Model]]] = {"lenet5": lenet5, "cnn64": cnn64}
-TITLES: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64"}  # as the report calls them
+def musicnn_probe(shape: tuple[int, int], n_classes: int) -> keras.Model:
+    """Build the probe of musicnn: one dense layer, 15,070 parameters for (1506, 1) and ten classes.
+
+    `pipeline.training.probe` gives it the weights of a logistic regression.
+    """
+    from keras import Sequential, layers
+
+    return Sequential(
+        [
+            layers.Input((*shape, 1)),  # (batch, 1506, 1, 1)
+            layers.Flatten(),
+            layers.Dense(n_classes, activation="softmax", dtype="float32"),
+        ],
+        name="musicnn_probe",
+    )
+
+
+MODELS: Final[dict[str, Callable[[tuple[int, int], int], keras.Model]]] = {
+    "lenet5": lenet5,
+    "cnn64": cnn64,
+    "musicnn_probe": musicnn_probe,
+}
+TITLES: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64", "musicnn_probe": "musicnn probe"}  # in the report
+# What a model is given: log-mel slices, or what the module of that name in `pipeline.inference` makes.
+FRONT_ENDS: Final = {"lenet5": "logmel", "cnn64": "logmel", "musicnn_probe": "musicnn"}
 SMALLEST: Final = (46, 46)  # (n_mels, frames) below which CNN-64's four poolings leave nothing
 
 
@@ -65,3 +95,15 @@ def build(name: str, shape: tuple[int, int], n_classes: int) -> keras.Model:
         Length of the output, probabilities that sum to 1.
     """
     return MODELS[name](shape, n_classes)
+
+
+def features_folder(name: str) -> Path:
+    """Return where the features that a model is given are."""
+    return FEATURES if FRONT_ENDS[name] == "logmel" else front_end_folder(name)
+
+
+def input_shape(card: dict[str, Any]) -> tuple[int, int]:
+    """Return the shape of what the model of a card is given for a slice."""
+    if card.get("front_end", "logmel") == "musicnn":
+        return musicnn.N_NUMBERS, 1
+    return logmel.LogMel(**card["spectrogram"]).shape

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import params
 from pipeline.inference.calibration import Calibration
 from pipeline.inference.normalise import Normaliser
-from pipeline.training import calibrate, scores
+from pipeline.training import calibrate, models, scores
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +62,8 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
     """
     from pipeline.training.batches import Batches
 
-    batches = Batches(rows, normaliser, batch_size=_BATCH, workers=2)
+    features = models.features_folder(model.name)
+    batches = Batches(rows, normaliser, batch_size=_BATCH, features=features, workers=2)
     # In float64, so that means over slices do not round.
     probabilities = np.asarray(model.predict(batches, verbose=0), np.float64)
     tracks, mean = scores.mean_by(rows.track_id, probabilities)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
 from pipeline.files import read_json, replacing, sha256
-from pipeline.inference.logmel import LogMel
 from pipeline.tables.trained_models import card_path, weights_path
 from pipeline.training import models
 
@@ -30,8 +29,6 @@ def load_model(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
             f"{weights}: expected the weights that {card_path(task, name)} describes, received "
             f"{'others' if weights.exists() else 'no file'}. Run the stage train again."
         )
-    logmel = LogMel(**card["spectrogram"])
-    shape = logmel.n_mels, logmel.frames
-    model = models.build(name, shape, len(card["classes"]))
+    model = models.build(name, models.input_shape(card), len(card["classes"]))
     model.load_weights(weights)
     return model, card

@@ -24,6 +24,7 @@ PREFIXES = {  # of the keys of params.yaml, by the class of pipeline.params that
     "TrainParams": "train.",
     "SpecAugmentParams": "train.specaugment.",
     "ModelParams": "train.models.*.",
+    "ProbeParams": "train.models.*.",
     "EvaluateParams": "evaluate.",
     "PromoteParams": "promote.",
 }

@@ -1,0 +1,248 @@
+"""What the server knows: the champions, the library, the workers; one object for all requests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.errors import CmgError, ParamsError
+from serving import champions as kept
+from serving import jobs
+from serving.champions import Champion, project
+from serving.library import Library, Tracks, audio_files
+from serving.listener import Listener, track_record
+from serving.mix import Mix, Wanted, choose, highlight
+from serving.workers import Workers
+
+_COPIES: Final = 20  # playable copies of tracks that browsers cannot play, about 3 MB a minute each
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may cost.
+
+    Parameters
+    ----------
+    megabytes
+        Of an upload.
+    files
+        Of an upload.
+    seconds
+        That a worker may take for a file.
+    workers
+        Processes that answer audio, one thread each.
+    waiting
+        Requests that may wait for one.
+    """
+
+    megabytes: int = 100
+    files: int = 20
+    seconds: float = 60.0
+    workers: int = 2
+    waiting: int = 8
+
+
+class UnknownTrackError(CmgError):
+    """The library has no track with this id, or its file is gone."""
+
+
+class Service:
+    """Champions, library and workers.
+
+    Parameters
+    ----------
+    file
+        The library's index.
+    limits
+        Of each request.
+    """
+
+    def __init__(self, file: Path, limits: Limits) -> None:
+        self.file, self.limits = file, limits
+        self.champions: dict[str, Champion] = kept.champions()
+        listener = Listener(self.champions)
+        self.classes = listener.classes
+        self._listener = listener
+        self.workers = Workers(self.champions, number=limits.workers, waiting=limits.waiting)
+        self._library = Library(file)
+        self._lock = threading.RLock()
+        self._known: tuple[tuple[int, int], Tracks] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
+        self._copies: OrderedDict[str, Path] = OrderedDict()
+        self.remaining = 0  # tracks that are still to be answered by the present champions
+        self._is_closing = False
+        self._filler = threading.Thread(target=self._fill, daemon=True)
+        self._filler.start()
+
+    def _fill(self) -> None:
+        """Answer what the champions have not answered: all of it, once another version serves."""
+        own = project() / "data" / "gtzan"
+        library = Library(self.file)
+        try:
+            paths = library.paths() or (audio_files([own])[0] if own.is_dir() else [])
+            self.remaining = len(paths)
+            for _ in library.add(paths, self._listener, workers=1):
+                self.remaining -= 1
+                if self._is_closing:
+                    return
+        finally:
+            self.remaining = 0
+            library.close()
+
+    def tracks(self) -> Tracks:
+        """Return the library as it is now; read anew only after somebody wrote."""
+        with self._lock:
+            version = self._library.version()
+            if self._known is None or self._known[0] != version:
+                self._known = version, self._library.tracks(self.champions)
+            return self._known[1]
+
+    def mix(self, wanted: Wanted) -> tuple[Mix, Tracks]:
+        """Choose tracks; see `serving.mix.choose`."""
+        tracks = self.tracks()
+        if not tracks.paths:
+            raise ParamsError(
+                "expected tracks in the library, received none. `cmg classify --index FOLDER` adds them."
+            )
+        return choose(wanted, tracks, self.classes), tracks
+
+    def highlights(self, mix: Mix, tracks: Tracks) -> list[tuple[float, float]]:
+        """Return for each chosen track start and end, in seconds, of the part that fits best."""
+        found = []
+        for n in mix.chosen:
+            slices = self._slices(tracks.digests[n])
+            length = float(tracks.seconds[n]) / len(next(iter(slices.values())))
+            best = highlight(mix.query, slices, self.classes)
+            found.append((round(best * length, 1), round((best + 1) * length, 1)))
+        return found
+
+    def _slices(self, digest: str) -> dict[str, Any]:
+        with self._lock:
+            found = {task: self._library.slices(digest, one) for task, one in self.champions.items()}
+        if any(slices is None for slices in found.values()):
+            raise UnknownTrackError(f"expected the id of a track of the library, received {digest[:80]!r}")
+        return found
+
+    def place(self, digest: str) -> int:
+        """Return where a track stands in `tracks`."""
+        place = self.tracks().places.get(digest)
+        if place is None:
+            raise UnknownTrackError(f"expected the id of a track of the library, received {digest[:80]!r}")
+        return place
+
+    def track(self, digest: str) -> dict[str, Any]:
+        """Return a track's record, as `cmg classify --json` has it, with artist and title."""
+        tracks, n = self.tracks(), self.place(digest)
+        means = {task: values[n] for task, values in tracks.means.items()}
+        sure = {task: self._listener.is_sure(task, mean) for task, mean in means.items()}
+        facts = {
+            "id": digest,
+            "path": tracks.paths[n],
+            "artist": tracks.artists[n],
+            "title": tracks.titles[n],
+            "seconds": round(float(tracks.seconds[n]), 3),
+        }
+        return track_record(means, self.classes, self.champions, sure, **facts)
+
+    def timeline(self, digest: str) -> dict[str, Any]:
+        """Return the answers to each ten seconds of a track, by task."""
+        slices = self._slices(digest)
+        seconds = float(self.tracks().seconds[self.place(digest)])
+        return windows(slices, self.classes, seconds)
+
+    def audio(self, digest: str) -> Path:
+        """Return a file that browsers play: the track's own, or a WAV copy of an AU or AIFF file."""
+        path = Path(self.tracks().paths[self.place(digest)])
+        if not path.is_file():
+            raise UnknownTrackError(f"expected {path.name} where it was, received nothing: it has been moved")
+        if path.suffix.lower() in jobs.PLAYABLE:
+            return path
+        with self._lock:
+            if digest in self._copies:
+                self._copies.move_to_end(digest)
+                return self._copies[digest]
+        target = Path(self._folder.name) / f"{digest}.wav"
+        self.workers.do(jobs.playable, path, target, seconds=self.limits.seconds)
+        with self._lock:
+            self._copies[digest] = target
+            while len(self._copies) > _COPIES:
+                self._copies.popitem(last=False)[1].unlink(missing_ok=True)
+        return target
+
+    def waveform(self, digest: str) -> list[float]:
+        """Return a track's loudness over time; see `serving.jobs.waveform`."""
+        path = Path(self.tracks().paths[self.place(digest)])
+        return self.workers.do(jobs.waveform, path, seconds=self.limits.seconds)
+
+    def pull(self) -> bool:
+        """Fetch the champions that serve now, and answer the library anew; return whether they are others."""
+        done = subprocess.run(
+            [sys.executable, "-m", "serving.champions"],
+            cwd=project(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise CmgError(said[-1].removeprefix("error: ") if said else "no champion could be fetched")
+        fresh = kept.champions()
+        if fresh == self.champions:
+            return False
+        self._is_closing = True
+        self._filler.join()
+        with self._lock:
+            old = self.workers
+            self.workers = Workers(fresh, number=self.limits.workers, waiting=self.limits.waiting)
+            self.champions, self._listener, self._known = fresh, Listener(fresh), None
+            self.classes = self._listener.classes
+        old.close()
+        self._is_closing = False
+        self._filler = threading.Thread(target=self._fill, daemon=True)
+        self._filler.start()
+        return True
+
+    def changes(self) -> list[dict[str, str]]:
+        """Return the tracks whose class is another since the version before, by task."""
+        with self._lock:
+            found = []
+            for task, champion in self.champions.items():
+                for path, digest, model, before, now in self._library.changed(champion):
+                    names = self.classes[task]
+                    if max(before, now) < len(names):
+                        facts = {"id": digest, "path": path, "task": task, "since": model}
+                        found.append(facts | {"before": names[before], "now": names[now]})
+            return found
+
+    def close(self) -> None:
+        """End the workers and remove the playable copies."""
+        self._is_closing = True
+        self.workers.close()
+        self._filler.join()
+        self._library.close()
+        self._folder.cleanup()
+
+
+def windows(slices: dict[str, Any], classes: dict[str, list[str]], seconds: float) -> dict[str, Any]:
+    """Return answers over time as plain JSON types: by task the classes, and start, end and probabilities."""
+    found: dict[str, Any] = {"seconds": round(seconds, 3), "tasks": {}}
+    for task, answers in slices.items():
+        length = seconds / len(answers)
+        found["tasks"][task] = {
+            "classes": classes[task],
+            "windows": [
+                {
+                    "start": round(n * length, 2),
+                    "end": round((n + 1) * length, 2),
+                    "probabilities": [round(float(value), 4) for value in shares],
+                }
+                for n, shares in enumerate(answers)
+            ],
+        }
+    return found

@@ -1,0 +1,90 @@
+"""The ONNX graph answers as the published graph does; the weights are the published ones, or none."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.inference import audio
+from pipeline.inference import musicnn as inference
+from pipeline.training import musicnn
+
+
+def original(windows: np.ndarray) -> np.ndarray:
+    """Run the graph that was published, with its weights, by TensorFlow; up to the pooled numbers."""
+    import tensorflow as tf
+
+    meta = tf.compat.v1.MetaGraphDef()
+    meta.ParseFromString((musicnn.checkpoint() / ".meta").read_bytes())
+    wanted = "model/Flatten/flatten/Reshape"
+    part = tf.compat.v1.graph_util.extract_sub_graph(meta.graph_def, [wanted])
+    variables = [node.name for node in part.node if node.op.startswith("Variable")]
+    assert len(variables) == 52
+    read = musicnn._read(musicnn.checkpoint())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.import_graph_def(part, name="")
+        given = {f"{name}/read:0": read(name) for name in variables}
+        given |= {"model/Placeholder:0": windows, "model/Placeholder_2:0": False}
+        return session.run(f"{wanted}:0", given)
+
+
+def music() -> np.ndarray:
+    """Return windows of a made-up track, from silence to full scale."""
+    time = np.arange(audio.SLICE_SAMPLES) / audio.SAMPLE_RATE
+    beat = np.exp(-8 * (time % 0.5))
+    tones = sum(np.sin(2 * np.pi * pitch * time) / pitch**0.5 for pitch in (110, 220, 277, 330, 1_760))
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    samples = (4 * tones + 0.3 * noise) * beat * np.linspace(0, 0.5, len(time))
+    return inference.windows(samples.astype(np.float32))
+
+
+def test_the_graph_answers_as_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(musicnn, "CACHE", tmp_path)
+    windows = music()
+    expected = original(windows)
+    found = musicnn.front_end().session.run(None, {"mel": windows})[0]
+    assert found.shape == expected.shape == (3, inference.N_NUMBERS)
+    # In relation to values up to 100: TensorFlow alone differs by as much with and without oneDNN.
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-5)
+    assert expected.std() > 0.5
+    first = musicnn.graph().read_bytes()
+    musicnn.graph().unlink()
+    assert musicnn.graph().read_bytes() == first, "made anew, it has the same bytes"
+    assert not any(name.startswith("musicnn") for name in sys.modules), "its code is never imported"
+
+
+def test_windows_do_not_depend_on_each_other() -> None:
+    session = musicnn.front_end().session
+    windows = music()
+    together = session.run(None, {"mel": windows})[0]
+    alone = session.run(None, {"mel": windows[1:2]})[0]
+    np.testing.assert_allclose(alone, together[1:2], atol=1e-5)
+
+
+def test_features_are_the_mean_of_a_slices_windows() -> None:
+    front_end = musicnn.front_end()
+    samples = np.random.default_rng(0).normal(0, 0.1, audio.SLICE_SAMPLES).astype(np.float32)
+    found = front_end.features([samples, 0.5 * samples])
+    assert found.shape == (2, inference.N_NUMBERS, 1)
+    windows = front_end.session.run(None, {"mel": inference.windows(samples)})[0]
+    np.testing.assert_allclose(found[0, :, 0], windows.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("package", ["gone", "other"])
+def test_other_weights_are_refused(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "MSD_musicnn").mkdir()
+    (tmp_path / "MSD_musicnn" / musicnn._DATA).write_bytes(b"others")
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)]) if package == "other" else None
+    monkeypatch.setattr(musicnn, "find_spec", lambda _: found)
+    with pytest.raises(DataError, match=r"expected the weights of musicnn 0\.1\.0, .*make setup"):
+        musicnn.checkpoint()
+
+
+def test_the_licence_of_the_weights_is_that_of_the_package() -> None:
+    assert importlib.metadata.metadata("musicnn")["License"] == musicnn.LICENCE.split(",")[0]
