@@ -31,7 +31,10 @@ def _keys(node: dict[str, Any], defs: dict[str, Any], above: str = "") -> dict[s
 def _children(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a section by name; one that is a mapping has a part for each of its known names."""
     names = _resolved(node.get("propertyNames", {}), defs).get("enum", [])
-    return node.get("properties") or dict.fromkeys(names, node.get("additionalProperties"))
+    properties = dict(node.get("properties", {}))
+    for kind in node.get("oneOf", ()):  # a section of several kinds: each one's keys may be named
+        properties |= _children(_resolved(kind, defs), defs)
+    return properties or dict.fromkeys(names, node.get("additionalProperties"))
 
 
 def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import ParamsError
@@ -440,5 +441,15 @@ def _make_equal(values: Any, wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
         if isinstance(value, Mapping) and value and isinstance(values.get(key), Mapping):
             _make_equal(values[key], value)
+        elif isinstance(values.get(key), CommentedSeq) and isinstance(value, list) and values[key] and value:
+            _replace_items(values[key], value)
         elif key not in values or values[key] != value:
             values[key] = value
+
+
+def _replace_items(listed: CommentedSeq, wanted: list[Any]) -> None:
+    """Make a list hold other items; the blank lines and remarks behind its last one stay behind the last."""
+    behind = listed.ca.items.pop(len(listed) - 1, None)
+    listed[:] = wanted
+    if behind is not None:
+        listed.ca.items[len(listed) - 1] = behind

@@ -27,11 +27,12 @@ from pipeline.stages.split import split
 from pipeline.tables.features import COPIES_FOLDER, features_path, logmel_of
 from pipeline.taxonomy import MOODS
 from pipeline.training import best_epoch, calibrate
-from pipeline.training.models import MODELS
+from pipeline.training.models import FRONT_ENDS
 from pipeline.training.predict import Predicted, score
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+NETWORKS = [name for name, front_end in FRONT_ENDS.items() if front_end == "logmel"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 
@@ -137,8 +138,18 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(models, "build", lambda *_: Model())
     monkeypatch.setattr(models, "SMALLEST", (1, 1))
-    for name in MODELS:
+    for name in NETWORKS:
         fit.fit(name, rows, rows, own, seed=settings.seed, log=False)
+    return given
+
+
+def tried(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the values of C that a probe tries."""
+    from pipeline.training import fit, probe
+
+    given: list[Any] = []
+    monkeypatch.setattr(probe, "fit", lambda name, train, valid, grid, log: given.append(grid) or (0, 0, 0))
+    fit.fit("musicnn_probe", None, None, settings.train, seed=0, log=False)
     return given
 
 
@@ -197,7 +208,7 @@ SPECAUGMENT = {"train.augment": "specaugment"}
 KNOBS = {
     "seed": Knob("split train evaluate", 1, parts),
     "tasks": Knob("labels register promote report", ["genre"], pairs),
-    "models": Knob("register promote report", ["lenet5"], pairs),
+    "models": Knob("spectrogram register promote report", ["lenet5"], pairs),
     "catalog.min_seconds": Knob("catalog", 2.0, audio_checks),
     "catalog.max_seconds": Knob("catalog", 60.0, audio_checks),
     "catalog.silence_dbfs": Knob("catalog", -50.0, audio_checks),
@@ -242,9 +253,10 @@ KNOBS = {
     "train.specaugment.mixup_alpha": Knob("train", 0.0, trained, SPECAUGMENT),
     **{
         f"train.models.{model}.{key}": Knob("train", value, trained)
-        for model in MODELS
+        for model in NETWORKS
         for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
     },
+    "train.models.musicnn_probe.c": Knob("train", [0.5], tried),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),
     "evaluate.sure_precision": Knob("evaluate", 0.99, sure),
     "promote.margin": Knob("promote", 0.1, decided),
@@ -299,7 +311,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_key_changes_something(key: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     knob = KNOBS[key]
     monkeypatch.chdir(library)
-    more = (monkeypatch,) if knob.shows is trained else ()
+    more = (monkeypatch,) if knob.shows in (trained, tried) else ()
     before = knob.shows(with_values(knob.also or {}), *more)
     after = knob.shows(with_values((knob.also or {}) | {key: knob.value}), *more)
     assert repr(after) != repr(before), f"{key} changes nothing"

@@ -75,7 +75,10 @@ class Domain:
 
     def is_familiar(self, decibels: np.ndarray) -> bool:
         """Return whether a slice, (n_mels, frames) in dB, is like those that the model learned from."""
-        statistics = band_statistics(decibels)
+        return self.holds(band_statistics(decibels))
+
+    def holds(self, statistics: np.ndarray) -> bool:
+        """Return whether a slice's `band_statistics` are like those that the model learned from."""
         return bool(self.distance(statistics) <= self.farthest and statistics[-1] >= self.steadiest)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import audio, logmel, musicnn
-from .calibration import Calibration
+from .calibration import Calibration, band_statistics
 from .errors import DataError
 from .normalise import Normaliser
 
@@ -29,6 +29,8 @@ class Network:
         stage ``evaluate``; without it the graph's own probabilities are the answer.
     """
 
+    _frozen: musicnn.FrontEnd | None = None  # what makes the features, where it is a network
+
     def __init__(self, graph: Path, card: dict[str, Any]) -> None:
         import onnxruntime
 
@@ -37,9 +39,8 @@ class Network:
         self.classes: list[str] = card["classes"]
         self.settings = logmel.LogMel(**card["spectrogram"])
         self.front_end: Hashable = self.settings  # equal where the features are
-        self._frozen: musicnn.FrontEnd | None = None
         if card.get("front_end") == "musicnn":
-            self.front_end = card["front_end_sha256"]
+            self.front_end = card["front_end_sha256"], self.settings
             self._frozen = musicnn.FrontEnd(graph.with_name(musicnn.GRAPH))
         self.normaliser = Normaliser.from_dict(card["normaliser"])
         self.calibration = Calibration.from_card(card)
@@ -52,13 +53,25 @@ class Network:
         slices
             Each float32 (220598,), from `pipeline.inference.audio.slices`.
         """
-        return self._frozen.features(slices) if self._frozen else logmel.features(slices, self.settings)
+        if self._frozen is None:
+            return logmel.features(slices, self.settings)
+        each = list(slices)
+        # Behind the front end's numbers those by which the calibration tells unfamiliar audio.
+        statistics = np.array([band_statistics(one) for one in logmel.features(each, self.settings)])
+        return np.concatenate([self._frozen.features(each), statistics[..., None]], axis=1)
 
     def of_features(self, features: np.ndarray) -> np.ndarray:
-        """Return float32 (n_slices, n_classes) for what `features` gives, or as it was stored."""
-        inputs = self.normaliser(features)[..., None]
+        """Return float32 (n_slices, n_classes) for what `features` gives."""
+        numbers = features if self._frozen is None else features[:, : musicnn.N_NUMBERS]
+        inputs = self.normaliser(numbers)[..., None]
         answers = self.session.run(None, {self.input: inputs})[0]
-        return self.calibration.correct(answers, self.calibration.is_familiar(features))
+        return self.calibration.correct(answers, self._familiar(features))
+
+    def _familiar(self, features: np.ndarray) -> np.ndarray:
+        domain = self.calibration.domain
+        if self._frozen is None or domain is None:
+            return self.calibration.is_familiar(features)
+        return np.array([domain.holds(one) for one in features[:, musicnn.N_NUMBERS :, 0]], bool)
 
     def of_audio(self, encoded: bytes, *, max_seconds: float = audio.MAX_SECONDS) -> np.ndarray:
         """Return float32 (n_slices, n_classes) for an audio file's content.

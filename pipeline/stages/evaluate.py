@@ -94,14 +94,7 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     rows = {part: select(assigned, table, part) for part in PARTS}
     raw = {part: predict(model, own, normaliser, truth) for part, own in rows.items()}
     valid, sure = raw["valid"], settings.evaluate.sure_precision
-    calibration = calibrate.fit(
-        rows["train"],
-        rows["valid"],
-        valid.slice_probabilities,
-        valid.truth,
-        sure,
-        knows_decibels=card.get("front_end", "logmel") == "logmel",
-    )
+    calibration = calibrate.fit(rows["train"], rows["valid"], valid.slice_probabilities, valid.truth, sure)
     parts = {part: corrected(raw[part], rows[part], calibration) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics: dict[str, Any] = {key: card[key] for key in head}

@@ -92,15 +92,7 @@ def fit_domain(train: np.ndarray, valid: np.ndarray) -> Domain:
     return Domain(mean, precision, farthest, steadiest)
 
 
-def fit(
-    train: Rows,
-    valid: Rows,
-    answers: np.ndarray,
-    truth: np.ndarray,
-    precision: float,
-    *,
-    knows_decibels: bool = True,
-) -> Calibration:
+def fit(train: Rows, valid: Rows, answers: np.ndarray, truth: np.ndarray, precision: float) -> Calibration:
     """Return a model's calibration.
 
     Parameters
@@ -113,10 +105,8 @@ def fit(
         Class numbers of the validation tracks in the order of their sorted ids, int (n_tracks,).
     precision
         The parameter ``evaluate.sure_precision``.
-    knows_decibels
-        The model is given log-mel, by which unfamiliar audio is known; for others all audio is familiar.
     """
-    domain = fit_domain(statistics(train), statistics(valid)) if knows_decibels else None
+    domain = fit_domain(statistics(train), statistics(valid))
     open_end = Calibration(fit_temperature(valid, answers), None, domain)
     slices = open_end.correct(answers, familiar(valid, open_end))
     _, means = scores.mean_by(valid.track_id, slices)

@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline.files import sha256
 from pipeline.inference.normalise import Normaliser
 from pipeline.tables.trained_models import CURVE_COLUMNS
-from pipeline.training import models, musicnn, normaliser, scores
+from pipeline.training import best_epoch, models, musicnn, normaliser, scores
 
 if TYPE_CHECKING:
     import keras
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 _ITERATIONS: Final = 1_000  # ten times what the weakest regularisation took on 300 songs
 _ABSENT: Final = -30.0  # logit of a class without training tracks: its probability rounds to zero
-_SMALLEST: Final = 1e-7  # probability in the cross-entropy, as Keras has it
 _DIGITS: Final = 6
-_MEASURED: Final = ("loss", "accuracy", "val_loss", "val_accuracy")  # for each C
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def fit_layer(inputs: np.ndarray, targets: np.ndarray, c: float) -> Layer:
 def fit(
     name: str, train: Rows, valid: Rows, grid: list[float], *, log: bool
 ) -> tuple[Any, Normaliser, Any, Any]:
-    """Train one probe; the C with the lowest cross-entropy on the validation tracks wins.
+    """Train one probe; the C with the lowest cross-entropy on the validation rows wins.
 
     Parameters
     ----------
@@ -118,20 +116,19 @@ def fit(
     layers, rows = [], []
     for number, c in enumerate(grid, start=1):
         layers.append(fit_layer(_standardised(means, fitted), targets, c))
-        rows.append(
-            [
-                number,
-                *_score(layers[-1], train, learned, fitted),
-                *_score(layers[-1], valid, chosen_by, fitted),
-            ]
-        )
+        own = best_epoch.track_scores(train, layers[-1](_standardised(learned, fitted)))
+        row = {"epoch": number, "loss": own["val_loss"], "accuracy": own["val_accuracy"]}
+        row |= best_epoch.track_scores(valid, layers[-1](_standardised(chosen_by, fitted)))
+        rows.append(row | {"val_score": -row["val_loss"]})
         if log:
             import mlflow
 
-            mlflow.log_metrics(dict(zip(_MEASURED, rows[-1][1:], strict=True)), step=number - 1)
-    curves = pd.DataFrame(rows, columns=["epoch", *_MEASURED]).round(_DIGITS)
+            mlflow.log_metrics(
+                {name: rows[-1][name] for name in rows[-1] if name != "epoch"}, step=number - 1
+            )
+    curves = pd.DataFrame(rows).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
     best = int(curves["val_loss"].argmin())
-    curves = curves.assign(kept=(curves.index == best).astype(int)).reindex(columns=list(CURVE_COLUMNS))
+    curves["kept"] = (curves.index == best).astype(int)
     facts = {"c": grid[best], "front_end_sha256": sha256(musicnn.graph()), "licence": musicnn.LICENCE}
     return _as_network(name, layers[best]), fitted, curves, facts
 
@@ -149,14 +146,6 @@ def _features(rows: Rows, folder: Path) -> np.ndarray:
 
 def _standardised(numbers: np.ndarray, fitted: Normaliser) -> np.ndarray:
     return fitted(numbers[..., None])[..., 0].astype(np.float64)
-
-
-def _score(layer: Layer, rows: Rows, numbers: np.ndarray, fitted: Normaliser) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on the rows' tracks; a track's answer is its slices' mean."""
-    shares = scores.mean_by(rows.track_id, layer(_standardised(numbers, fitted)))[1]
-    targets = scores.mean_by(rows.track_id, rows.targets.astype(np.float64))[1]
-    loss = -(targets * np.log(np.maximum(shares, _SMALLEST))).sum(axis=1).mean()
-    return float(loss), float((shares.argmax(axis=1) == targets.argmax(axis=1)).mean())
 
 
 def _as_network(name: str, layer: Layer) -> keras.Model:

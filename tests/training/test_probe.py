@@ -20,7 +20,7 @@ CLASSES = 3
 
 @pytest.fixture
 def rows(workspace: Path):
-    """Write tracks of two slices, class k high in 20 numbers of its own; return a maker of rows."""
+    """Write tracks of two slices in which class k is high in its 20 numbers; return a maker of rows."""
     backend.prepare(seed=0)
     from pipeline.training.batches import Rows
 
@@ -59,7 +59,8 @@ def test_it_learns_and_answers_as_it_was_chosen_by(rows) -> None:
     assert curves["epoch"].tolist() == [1, 2, 3]
     best = int(curves["val_loss"].argmin())
     assert facts["c"] == GRID[best]
-    assert accuracy(model, normaliser, valid) == pytest.approx(curves["val_accuracy"][best], abs=1e-6)
+    assert curves["kept"].tolist() == [int(number == best) for number in range(3)]
+    assert accuracy(model, normaliser, valid) == pytest.approx(curves["val_accuracy"][best], abs=0.05)
     assert model.count_params() == (N_NUMBERS + 1) * CLASSES
     assert facts["licence"].startswith("ISC")
 
