@@ -6,7 +6,7 @@ import base64
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_a_retrain_completes_and_registers(stack: Stack, database: postgres.Serv
     state = stack.ended(run)
     assert state["message"].startswith("mood: promoted version 1: there was no champion")
     assert stack.get(f"/flow_runs/{run}")["work_pool_name"] == "pipeline"
-    store = Path(urlparse(stack.settings["CMG_MLFLOW_ARTIFACTS"]).path)
+    store = Path(unquote(urlparse(stack.settings["CMG_MLFLOW_ARTIFACTS"]).path))
     assert list(store.rglob("model.onnx"))
     assert not (stack.project.root / "mlruns/mlflow.db").exists()
     assert not (stack.project.root / "mlruns/artifacts").exists()
