@@ -70,16 +70,22 @@ Map = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    """Print the version, before Typer asks for a command."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("composite-mood-genre"))
+        raise typer.Exit
+
+
 @app.callback()
 def _app(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Genre and composite mood of music."""
-    if version:
-        from importlib.metadata import version as installed
-
-        print(installed("composite-mood-genre"))
-        raise typer.Exit
 
 
 @labels.command()

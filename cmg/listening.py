@@ -276,9 +276,7 @@ def tag(
         _print_table(
             sorted(rows), ["file", "field", "before" if write else "now", "now" if write else "would be"]
         )
-    print(_tagged_in_words(len(rows), journal if write else None), file=sys.stderr)
-    if unsure:
-        print(f"not sure of the mood, so left as they are: {unsure}", file=sys.stderr)
+    print(_tagged_in_words(len(rows), unsure, journal if write else None), file=sys.stderr)
     for path, reason in refused:
         print(f"not tagged: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if refused:
@@ -301,8 +299,11 @@ def serve(
     run(host, port, library=library, workers=workers, megabytes=max_mb)
 
 
-def _tagged_in_words(number: int, journal: Path | None) -> str:
+def _tagged_in_words(number: int, unsure: int, journal: Path | None) -> str:
     files = f"{number} {'file' if number == 1 else 'files'}"
+    if unsure:
+        said = _tagged_in_words(number, 0, journal)
+        return f"{said}\nnot sure of the mood, so left as they are: {unsure}"
     if journal is None:
         return f"{files} would change; --write does it"
     return f"{files} changed" + (f"; cmg tag --undo {journal.name} takes it back" if number else "")

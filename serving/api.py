@@ -395,10 +395,6 @@ def _say_problems(app: FastAPI) -> None:
         return _problem(422, "; ".join(said))
 
 
-class _TooLargeError(Exception):
-    """A request's body is larger than allowed."""
-
-
 class _Limited:
     """Refuse a body as soon as it is too large, whatever its header said; add the page's policy."""
 
@@ -409,21 +405,20 @@ class _Limited:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received, has_started = 0, False
+        received = 0
         declared = Headers(scope=scope).get("content-length", "0")
+        said = f"expected at most {self._most >> 20} MB, received more"
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._most:
-                raise _TooLargeError
+                raise HTTPException(413, said)  # of whatever reads the body
             return message
 
         async def with_policy(message: Message) -> None:
-            nonlocal has_started
             if message["type"] == "http.response.start":
-                has_started = True
                 message["headers"] = [
                     *message["headers"],
                     (b"content-security-policy", _POLICY.encode()),
@@ -432,14 +427,10 @@ class _Limited:
                 ]
             await send(message)
 
-        try:
-            if declared.isascii() and declared.isdigit() and int(declared) > self._most:
-                raise _TooLargeError
-            await self._app(scope, counted, with_policy)
-        except _TooLargeError:
-            if not has_started:
-                said = f"expected at most {self._most >> 20} MB, received more"
-                await _problem(413, said, {"Connection": "close"})(scope, receive, with_policy)
+        if declared.isascii() and declared.isdigit() and int(declared) > self._most:
+            await _problem(413, said, {"Connection": "close"})(scope, receive, with_policy)
+            return
+        await self._app(scope, counted, with_policy)
 
 
 class _Metrics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,15 @@ def values(settings: params.Params) -> dict[str, Any]:
 
 
 def pytest_configure() -> None:
-    """Let nothing that tests start outlive them, although they are killed."""
+    """Let nothing that tests start outlive them, although they are killed; give them a folder to work in.
+
+    Its path has a blank, as people's folders do. Not an umlaut: DVC writes paths into its configuration in
+    ASCII, and refuses `dvc exp run --temp` and `dvc remote add` in such a folder; the rest works in it.
+    """
     watchdog.start()
+    folder = Path(tempfile.gettempdir()) / f"cmg tests {os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

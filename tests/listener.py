@@ -14,8 +14,13 @@ from tests.registry import tiny
 @pytest.fixture
 def listener(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Listener:
     """The champion of three classes, out of a store of its own."""
-    tiny.no_keras(monkeypatch)
-    monkeypatch.delenv(champions.CACHE, raising=False)
+    return champion(monkeypatch)
+
+
+def champion(patch: pytest.MonkeyPatch) -> Listener:
+    """Make a project of the working directory, which has an empty store, with a champion of three classes."""
+    tiny.no_keras(patch)
+    patch.delenv(champions.CACHE, raising=False)
     tracks = tiny.write_tracks(list(tiny.CLASSES) * 5)
     tiny.run(tiny.put_model(tracks))
     Path("params.yaml").write_text("")  # a project

@@ -46,9 +46,15 @@ class Project:
     root: Path
 
     @property
+    def python(self) -> str:
+        """The project's own Python, in whose path is a blank if there is one in the project's."""
+        own = self.root / ".venv/bin" / Path(sys.executable).name
+        return str(own) if own.exists() else sys.executable
+
+    @property
     def environment(self) -> dict[str, str]:
         """Stages call ``python``: the one that runs the tests. Thread limits of the suite do not apply."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("TF_", "OMP_", "MLFLOW_"))
         }
@@ -65,7 +71,7 @@ class Project:
 
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run DVC."""
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+        return self.run(self.python, "-m", "dvc", *arguments, check=check)
 
     def repro(self, *arguments: str) -> list[str]:
         """Run ``dvc repro``; return the stages that really ran."""
@@ -77,7 +83,7 @@ class Project:
 
     def stage(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one stage's module."""
-        return self.run(sys.executable, "-m", f"pipeline.stages.{name}", *arguments, check=check)
+        return self.run(self.python, "-m", f"pipeline.stages.{name}", *arguments, check=check)
 
     def edit_params(self, changes: dict[str, Any]) -> None:
         """Overlay params.yaml."""
@@ -136,6 +142,7 @@ def write_tiny_library(
 def make(target: Path, changes: dict[str, Any] | None = None, *, unlabelled: tuple[str, ...] = ()) -> Project:
     """Make a project with a tiny library, its data versioned, nothing run yet; some tracks without moods."""
     copy_sources(target)
+    (target / ".venv").symlink_to(Path(sys.executable).parent.parent)
     project = Project(target)
     project.run("git", "init", "--quiet")
     write_tiny_library(target / "data", unlabelled=unlabelled)

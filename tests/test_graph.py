@@ -282,15 +282,16 @@ def test_registry_refills_after_it_is_lost_although_outputs_are_links(
 
 
 def test_colleague_has_the_same_models_without_training(restored: Project, tmp_path: Path) -> None:
-    remote = ("remote", "add", "--local", "--default", "team", str(tmp_path / "remote"))
-    restored.dvc(*remote)
+    # Relative paths, since DVC writes its configuration in ASCII: it refuses an umlaut.
+    add = ("remote", "add", "--local", "--default", "team")
+    restored.dvc(*add, os.path.relpath(tmp_path / "remote", restored.root))
     restored.dvc("push")
     restored.dvc("remote", "remove", "--local", "team")
     clone = Project(tmp_path / "clone")
     restored.run("git", "clone", "--quiet", ".", str(clone.root))
     shutil.copytree(restored.root / "data", clone.root / "data")
     assert set(clone.would_run()) == ALL  # the committed lock alone has made nothing
-    clone.dvc(*remote)
+    clone.dvc(*add, "../remote")
     clone.dvc("pull")
     told = clone.dvc("repro").stdout
     assert projects.stages_run(told) == ["promote"]
@@ -401,6 +402,7 @@ READ_BESIDES = {
     "dvc.yaml": "which inputs to watch while the stage runs",
     "dvc.lock": "its hash is a tag of the MLflow run",
     "data.dvc": "its hash is a tag of the MLflow run",
+    ".venv": "the environment; the versions in it are an input of the stage code",
     ".git": "the commit is a tag of the MLflow run",
     "mlruns": "the registry, state beside the graph",
     "data_docs": "pages that Great Expectations renews",

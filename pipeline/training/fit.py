@@ -137,12 +137,16 @@ def fit(
         callbacks=_callbacks(keeper, log=log),
         verbose=verbose,
     ).history
-    curves = pd.DataFrame(history).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
-    curves["epoch"] = range(1, len(curves) + 1)
-    curves["kept"] = (curves.index == keeper.best).astype(int)
     if keeper.best is None:  # a later NaN costs nothing: the best epoch's weights are restored
         raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
-    return Fitted(model, normaliser, curves)
+    return Fitted(model, normaliser, _curves(history, keeper.best))
+
+
+def _curves(history: dict[str, list[float]], kept: int) -> pd.DataFrame:
+    curves = pd.DataFrame(history).reindex(columns=list(CURVE_COLUMNS)).round(_DIGITS)
+    curves["epoch"] = range(1, len(curves) + 1)
+    curves["kept"] = (curves.index == kept).astype(int)
+    return curves
 
 
 def _check_shape(shape: tuple[int, int]) -> None:

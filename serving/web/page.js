@@ -101,6 +101,7 @@ function startKeys() {
 async function showState() {
   const state = await ask("v1/models");
   const said = [`${state.tracks.toLocaleString("en")} tracks`, ...state.models.map((one) => one.name)];
+  if (state.models.some((one) => one.synthetic)) said.push("learned from synthetic data");
   if (state.remaining) said.push(`${state.remaining} still to be answered`);
   $("state").textContent = said.join(" · ");
   showModels(state);

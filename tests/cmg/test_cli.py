@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -55,6 +56,10 @@ def bad(library: Library) -> Path:
     path = Path("bad.csv")
     path.write_text(f"{HEADER}\nblues.00002,Other,dora,{TIME}\npolka.00001,Other,dora,{TIME}\n")
     return path
+
+
+def test_the_version_is_printed() -> None:
+    assert cmg("--version").stdout == f"{version('composite-mood-genre')}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["labels", "--help"], ["labels", "check", "--help"]])

@@ -79,7 +79,7 @@ def test_unreadable_files_are_listed_and_the_others_answered(listener: Listener)
     assert done.exit_code == 2
     assert [one["error"] is None for one in json.loads(done.stdout)] == [True, False]
     assert "unreadable: nowhere.wav: no such file or folder\n" in done.stderr
-    assert re.search(r"unreadable: \S*in/=cmd\.mp3: not an audio file that can be decoded", done.stderr)
+    assert re.search(r"unreadable: .*in/=cmd\.mp3: not an audio file that can be decoded", done.stderr)
     tabled = list(csv.DictReader(io.StringIO(cmg("classify", "in", "--csv").stdout)))
     assert tabled[0]["error"]
 

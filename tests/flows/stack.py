@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -143,7 +142,7 @@ class Stack:
         return kept | self.ports | self.settings | own
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", *arguments]
+        return [self.project.python, "-m", *arguments]
 
     def services(self, *arguments: str) -> str:
         """Call ``make up``, ``make down`` or ``make status``; return what it printed."""
@@ -253,7 +252,7 @@ class Stack:
 
     def python(self, code: str, *, fails: bool = False) -> str:
         """Run code in the project as a stage would, beside the servers; return what it printed."""
-        command = [sys.executable, "-c", code]
+        command = [self.project.python, "-c", code]
         done = subprocess.run(
             command,
             cwd=self.project.root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -105,3 +106,13 @@ def test_the_password_is_told_to_our_own_mlflow_only(
     told = services.credentials(values)
     assert told[password.SERVERS] == told[password.CLIENTS] == password.obtain()
     assert ("MLFLOW_TRACKING_PASSWORD" in told) == is_told
+
+
+def test_a_path_with_a_blank_stays_one_word() -> None:
+    """`make up` in a folder of such a name started nothing: supervisord took the path for two words."""
+    lines = (ROOT / "flows/supervisord.conf").read_text().splitlines()
+    commands = [line.removeprefix("command=") for line in lines if line.startswith("command=")]
+    assert len(commands) == 4
+    for command in commands:
+        words = shlex.split(command.replace("%(ENV_CMG_BIN)s", "/my müsic/.venv/bin"))
+        assert words[:2] == ["/my müsic/.venv/bin/python", "-m"]

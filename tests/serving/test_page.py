@@ -1,0 +1,99 @@
+"""The page in a real Chromium: every tab, by a listener who asks, hears, saves, corrects and labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.api import create_app
+from serving.guard import Guard
+from serving.library import Library
+from serving.listener import Listener
+from serving.service import Limits
+from tests.flows import browser
+from tests.flows.stack import wait_until
+from tests.listener import listener
+from tests.serving.test_guard import running
+
+__all__ = ["listener"]  # a fixture
+
+AUTH = "cmg:letters-and-digits"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(browser.chromium() is None, reason="needs Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture
+def address(listener: Listener) -> Iterator[str]:
+    """Serve a project of 15 tracks whose genres are answered, as the command does."""
+    Path("data").rename("music")
+    Path("data").mkdir()
+    Path("music").rename("data/gtzan")
+    library = Library(Path("library.sqlite"))
+    list(library.add([file.absolute() for file in Path("data").rglob("*.wav")], listener, workers=2))
+    library.close()
+    with running(Guard(create_app(Path("library.sqlite"), Limits(workers=1)), auth=AUTH)) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.slow
+def test_a_listener_goes_through_every_tab(address: str, tmp_path: Path) -> None:
+    with browser.page(AUTH, "--autoplay-policy=no-user-gesture-required", width=390, height=844) as opened:
+        assert browser.shown_alone(opened, address) == []  # nothing from elsewhere, no error
+        assert "15 tracks · genre-classifier/1" in opened.locator("#state").inner_text()
+
+        opened.locator("#genre").select_option("pop")
+        opened.locator("#tracks li").nth(4).wait_for()
+        assert opened.locator("#tracks li").count() == 5
+        opened.locator("#tracks .play").first.click()
+        wait_until(
+            lambda: opened.evaluate("document.getElementById('audio').currentTime") > 0, 20, "it plays"
+        )
+        with opened.expect_download() as saved:
+            opened.locator("#save-m3u8").click()
+        lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
+        assert len([line for line in lines if not line.startswith("#")]) == 5
+
+        opened.locator("#words").fill("nonsensical")
+        opened.get_by_role("button", name="Find music").click()
+        opened.get_by_text("expected a champion for moods").wait_for()
+        assert opened.locator("#tracks li").count() == 0
+        opened.locator("#words").fill("")
+        opened.get_by_role("button", name="Find music").click()
+        opened.locator("#tracks li").nth(4).wait_for()
+
+        opened.locator("#tracks").get_by_text("wrong mood…").first.click()
+        form = opened.locator("#wrong-form")
+        form.locator("select").first.select_option("negative")
+        form.locator("select").last.select_option("hopeful")
+        form.locator("input").fill("Zoë")
+        form.get_by_role("button", name="Save").click()
+        opened.get_by_text("Saved in the label inbox as Negative but hopeful").wait_for()
+        form.get_by_role("button", name="Close").click()
+
+        opened.get_by_role("tab", name="Song").click()
+        opened.locator("#file").set_input_files(next(Path("data").rglob("pop*.wav")))
+        opened.locator("#answer .answer-big").wait_for()
+        assert opened.locator("#answer .answer-big").inner_text() == "Pop"
+        assert opened.locator("svg.timeline .wave").count() == 480
+        wrong = tmp_path / "wrong.mp3"
+        wrong.write_text("no music")
+        opened.locator("#file").set_input_files(wrong)
+        opened.get_by_text("not an audio file that can be decoded").wait_for()
+
+        opened.get_by_role("tab", name="Library").click()
+        opened.locator("#search").fill("metal")
+        wait_until(lambda: opened.locator("#rows tr").count() == 5, 20, "five tracks of metal are listed")
+        opened.get_by_role("tab", name="Label").click()
+        wait_until(lambda: opened.locator("#label-track").inner_text() != "", 20, "a track to label is shown")
+        for tab in ("Mix", "Song", "Library", "Label"):
+            opened.get_by_role("tab", name=tab).click()
+            assert opened.evaluate("document.documentElement.scrollWidth") <= 390, tab
+
+    [file] = Path("inbox/labels").iterdir()
+    [row] = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    assert (row["mood"], row["annotator"], row["asked_for"]) == ("NegativeButHopeful", "Zoë", "only pop")
