@@ -15,6 +15,10 @@ _PROTOCOLS: Final = {
 _PARTS: Final = ("train", "valid", "test")
 
 _NAMES: Final = ("training", "validation", "test")
+_HEARD: Final = {
+    "logmel": "its log-mel spectrogram",
+    "musicnn": "what the frozen network musicnn, trained on the Million Song Dataset, hears in it",
+}
 _SYNTHETIC: Final = " (**synthetic**: made by a program, so it says nothing about real music)"
 
 
@@ -48,7 +52,7 @@ def description(card: dict[str, Any], metrics: dict[str, Any]) -> str:
     )
     lines = [
         f"{card['model']}, {card['params']:,} parameters: the {card['task']} of music among "
-        f"{len(card['classes'])} classes, from its log-mel spectrogram.",
+        f"{len(card['classes'])} classes, from {_HEARD[card.get('front_end', 'logmel')]}.",
         "",
         f"*Learned from* `{visible(dataset['name'])}`{_SYNTHETIC if dataset['synthetic'] else ''}: {sizes} "
         f"tracks. *Protocol* `{card['protocol']}`: {_PROTOCOLS[card['protocol']]}.",
@@ -61,6 +65,8 @@ def description(card: dict[str, Any], metrics: dict[str, Any]) -> str:
         f"*Limits:* {_limits(metrics)} The interval is of the test tracks alone; another seed or split moves "
         "the score further.",
     ]
+    if "licence" in card:
+        lines += ["", f"*Licence of the frozen network's weights:* {card['licence']}."]
     return "\n".join(lines)
 
 

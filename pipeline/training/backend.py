@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _stderr_closed() -> Iterator[None]:
+def stderr_closed() -> Iterator[None]:
     """Drop what native code writes to stderr; Python's own exceptions pass."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -28,7 +28,7 @@ def prepare(seed: int) -> str:
     the seed, the same to the bit from run to run.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    with _stderr_closed():  # TensorFlow's ten lines about what it was not built for
+    with stderr_closed():  # TensorFlow's ten lines about what it was not built for
         import keras
 
     keras.utils.clear_session()  # layers are numbered from one again: their names are in the weights file
@@ -43,7 +43,7 @@ def _prepare_tensorflow() -> str:
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    with _stderr_closed():  # looking for a GPU where there is none is reported as an error
+    with stderr_closed():  # looking for a GPU where there is none is reported as an error
         gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU, float32"

@@ -19,6 +19,7 @@ from pipeline.array_cache import code_digest
 from pipeline.errors import DataError
 from pipeline.files import replacing, sha256
 from pipeline.inference import musicnn
+from pipeline.training import backend
 
 CACHE: Final = Path(".cache/front_ends")
 LICENCE: Final = "ISC, Music Technology Group, Universitat Pompeu Fabra 2019"
@@ -70,7 +71,8 @@ def front_end() -> musicnn.FrontEnd:
 
 def _read(folder: Path) -> Callable[[str], np.ndarray]:
     """Return a reader of the checkpoint's variables by name."""
-    import tensorflow as tf
+    with backend.stderr_closed():  # TensorFlow's lines about what it was not built for
+        import tensorflow as tf
 
     return tf.compat.v1.train.NewCheckpointReader(f"{folder}/").get_tensor
 
