@@ -72,10 +72,12 @@ def fit_layer(inputs: np.ndarray, targets: np.ndarray, c: float) -> Layer:
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     row, label = np.nonzero(targets)
     model = LogisticRegression(C=c, max_iter=_ITERATIONS)
-    with warnings.catch_warnings():  # stopped there, it is a little more regularised
+    # Products of a few hundred rows: threads that wait for each other take twice as long.
+    with threadpool_limits(1), warnings.catch_warnings():  # stopped there, it is a little more regularised
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs[row], label, sample_weight=targets[row, label])
     kernel, bias = np.zeros((inputs.shape[1], targets.shape[1])), np.full(targets.shape[1], _ABSENT)
