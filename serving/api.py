@@ -29,7 +29,7 @@ from serving import champions as kept
 from serving import corrections, jobs
 from serving.champions import project
 from serving.corrections import ContradictionError
-from serving.listener import UnreadableError, pole_matrix
+from serving.listener import UnreadableError, pole_matrix, poles
 from serving.mix import Wanted
 from serving.playlists import MEDIA_TYPES, Entry, playlist
 from serving.service import Limits, Service, UnknownTrackError, windows
@@ -136,6 +136,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
     _say_problems(app)
     _add_music(app, limits)
     _add_tracks(app)
+    _add_overviews(app)
     _add_state(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True))
     return app
@@ -276,9 +277,8 @@ def _add_tracks(app: FastAPI) -> None:
     def similar(request: Request, id: str, n: Annotated[int, Query(ge=1, le=_MOST)] = 20) -> Any:
         """Return the tracks whose answers are most alike, in the form of OpenSubsonic's sonicSimilarity."""
         service = _service(request)
-        mix, known = service.mix(Wanted(like=(id,), number=n)) if service.place(id) >= 0 else (None, None)
-        assert mix is not None
-        assert known is not None
+        service.place(id)  # else the error would be that of a query
+        mix, known = service.mix(Wanted(like=(id,), number=n))
         return [
             {"entry": service.track(known.digests[i]), "similarity": round(float(mix.ranking.score[i]), 4)}
             for i in mix.chosen
@@ -289,6 +289,8 @@ def _add_tracks(app: FastAPI) -> None:
         """Return a track's audio, or the part of it that ``Range`` asks for."""
         return FileResponse(_service(request).audio(id), content_disposition_type="inline")
 
+
+def _add_overviews(app: FastAPI) -> None:
     @app.get("/v1/map")
     def map_of_library(request: Request) -> dict[str, Any]:
         """Return the library in two dimensions: the poles calm to energetic, and negative to positive."""
@@ -296,8 +298,6 @@ def _add_tracks(app: FastAPI) -> None:
         known = service.tracks()
         if "mood" not in known.means or not known.paths:
             return {"x": "", "y": "", "points": []}
-        from serving.listener import poles
-
         strength = poles(known.means["mood"], service.classes["mood"])
         x, y = strength["energetic"] - strength["calm"], strength["positive"] - strength["negative"]
         points = [

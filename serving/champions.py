@@ -119,19 +119,24 @@ def champions() -> dict[str, Champion]:
     found = {task: champion for task in TASKS if (champion := cached(task))}
     if not found:
         print("fetching the champions from the registry, once", file=sys.stderr)
-        # In a process of its own: MLflow takes seconds to import, and stays.
-        done = subprocess.run(
-            [sys.executable, "-m", "serving.champions"],
-            cwd=project(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        pull_apart()
         found = {task: champion for task in TASKS if (champion := cached(task))}
-        if not found:
-            said = done.stderr.strip().splitlines()
-            raise CmgError(said[-1].removeprefix("error: ") if said else "no champion could be fetched")
     return found
+
+
+def pull_apart() -> None:
+    """Fetch the versions that serve in a process of its own: MLflow takes seconds to import, and stays.
+
+    Raises
+    ------
+    CmgError
+        As in `pull`.
+    """
+    command = [sys.executable, "-m", "serving.champions"]
+    done = subprocess.run(command, cwd=project(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise CmgError(said[-1].removeprefix("error: ") if said else "no champion could be fetched")
 
 
 def newer(champion: Champion) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import OrderedDict
@@ -71,7 +69,7 @@ class Service:
         self._listener = listener
         self.workers = Workers(self.champions, number=limits.workers, waiting=limits.waiting)
         self._library = Library(file)
-        self._lock = threading.RLock()
+        self._lock, self._pulling = threading.RLock(), threading.Lock()
         self._known: tuple[tuple[int, int], Tracks] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
         self._copies: OrderedDict[str, Path] = OrderedDict()
@@ -182,16 +180,11 @@ class Service:
 
     def pull(self) -> bool:
         """Fetch the champions that serve now, and answer the library anew; return whether they are others."""
-        done = subprocess.run(
-            [sys.executable, "-m", "serving.champions"],
-            cwd=project(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise CmgError(said[-1].removeprefix("error: ") if said else "no champion could be fetched")
+        with self._pulling:  # two at once would each end the other's workers
+            return self._pull()
+
+    def _pull(self) -> bool:
+        kept.pull_apart()
         fresh = kept.champions()
         if fresh == self.champions:
             return False

@@ -239,6 +239,12 @@ def test_state_and_measures_are_told(client: TestClient) -> None:
     assert all(one.get("summary") for path in document["paths"].values() for one in path.values())
 
 
+def test_the_champion_that_serves_already_is_not_fetched_as_another(client: TestClient) -> None:
+    before = client.get("/v1/tracks").json()
+    assert client.post("/v1/models/pull").json() == {"changed": False}
+    assert client.get("/v1/tracks").json() == before
+
+
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
