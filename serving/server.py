@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -42,10 +43,12 @@ def run(host: str, port: int, *, library: Path | None = None, workers: int = 2, 
     Raises
     ------
     CmgError
-        Nothing serves, or others could reach the server without a token of the user's own choice.
+        Nothing serves, the address cannot be listened at, or others could reach the server without a token
+        of the user's own choice.
     """
     auth = _auth(host)
     champions.champions()  # what is wrong with them is said in one line, before the server starts
+    _require_free(host, port)
     import uvicorn
 
     limits = Limits(megabytes=megabytes, workers=workers)
@@ -54,6 +57,17 @@ def run(host: str, port: int, *, library: Path | None = None, workers: int = 2, 
     said = f"{TOKEN} is the password" if os.environ.get(TOKEN) else "`make password` prints the password"
     print(f"http://{shown}:{port}/  user {auth.partition(':')[0]}; {said}. Ctrl-C stops it.", flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=20)
+
+
+def _require_free(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise CmgError(
+            f"expected to listen at {host}, port {port}, received: {error.strerror or error}. "
+            "Stop what uses it, or choose another --port."
+        ) from None
 
 
 def _auth(host: str) -> str:

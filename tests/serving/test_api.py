@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,6 +297,16 @@ def test_a_worker_that_fails_is_replaced(listener: Listener) -> None:
     with pytest.raises(workers.BusyError):
         pool.do(sleeper, 0, seconds=20)
     pool.close()
+
+
+def test_a_port_that_is_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(
+            CmgError, match=f"expected to listen at 127.0.0.1, port {port}, received: Address"
+        ):
+            server._require_free("127.0.0.1", port)
+    server._require_free("127.0.0.1", port)
 
 
 def test_the_token_is_the_password(monkeypatch: pytest.MonkeyPatch, client: TestClient) -> None:
