@@ -21,6 +21,7 @@ def champion(patch: pytest.MonkeyPatch) -> Listener:
     """Make a project of the working directory, which has an empty store, with a champion of three classes."""
     tiny.no_keras(patch)
     patch.delenv(champions.CACHE, raising=False)
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow leaves the store of an earlier test here
     tracks = tiny.write_tracks(list(tiny.CLASSES) * 5)
     tiny.run(tiny.put_model(tracks))
     Path("params.yaml").write_text("")  # a project
