@@ -18,8 +18,8 @@ from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from serving.champions import Champion
-    from serving.library import Library, Tracks
     from serving.mix import Mix
+    from serving.track_index import Library, Tracks
 
 _SHOWN: Final = 60  # characters of a file's name
 _CORES: Final = os.cpu_count() or 1
@@ -64,8 +64,8 @@ def classify(
 ) -> None:
     """Say genre and mood of FILES. Exit code 2 if a file could not be read; each is listed."""
     from serving.champions import champions
-    from serving.library import Library, audio_files, library_file
     from serving.listener import SCHEMA, Listener
+    from serving.track_index import Library, audio_files, library_file
 
     found, missing = audio_files(files)
     if not found and not missing:
@@ -181,10 +181,10 @@ def recommend(
     """Choose the tracks of the library that fit a mood best, and say how many really do."""
     from pipeline.files import write_text
     from serving.champions import champions
-    from serving.library import Library, library_file
     from serving.listener import Listener
     from serving.mix import Wanted, choose
     from serving.playlists import MEDIA_TYPES, Entry, playlist
+    from serving.track_index import Library, library_file
 
     if output and output.suffix[1:] not in MEDIA_TYPES:
         raise CmgError(f"expected a playlist .m3u8, .xspf or .jspf, received {output}. Name it so.")
@@ -240,8 +240,8 @@ def tag(
         _untag(undo)
         return
     from serving.champions import champions
-    from serving.library import Library, audio_files
     from serving.listener import Listener
+    from serving.track_index import Library, audio_files
 
     found, missing = audio_files(files or [])
     if not found and not missing:
@@ -353,7 +353,7 @@ def pull() -> None:
 @index.command()
 def status(library: IndexFile = None) -> None:
     """Say what the index holds."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     found = Library(library or library_file()).status()
     print(
@@ -367,7 +367,7 @@ def status(library: IndexFile = None) -> None:
 @index.command()
 def forget(folder: Annotated[Path, typer.Argument(metavar="DIR")], library: IndexFile = None) -> None:
     """Forget a file, or all below a folder; the files stay."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     print(f"forgotten: {Library(library or library_file()).forget(folder.absolute())}")
 
@@ -375,7 +375,7 @@ def forget(folder: Annotated[Path, typer.Argument(metavar="DIR")], library: Inde
 @index.command()
 def vacuum(library: IndexFile = None) -> None:
     """Remove answers of no track, and give the space back."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     Library(library or library_file()).vacuum()
 
@@ -400,8 +400,8 @@ def _said(known: Mapping[str, Champion]) -> Mapping[str, Champion]:
 def _fill_first(target: Library, known: Mapping[str, Champion]) -> None:
     """Fill an empty index with the project's own tracks."""
     from serving.champions import project
-    from serving.library import audio_files
     from serving.listener import Listener
+    from serving.track_index import audio_files
 
     own = project() / "data" / "gtzan"
     if target.status()["tracks"] or not own.is_dir():

@@ -111,7 +111,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
     Parameters
     ----------
     file
-        The library's index, see `serving.library`.
+        The library's index, see `serving.track_index`.
     limits
         What a request may cost.
     """

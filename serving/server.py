@@ -16,8 +16,8 @@ from pipeline.errors import CmgError, run_main
 from serving import champions, password
 from serving.api import create_app
 from serving.guard import LOOPBACK, Guard, allowed_hosts
-from serving.library import library_file
 from serving.service import Limits
+from serving.track_index import library_file
 
 TOKEN: Final = "CMG_TOKEN"  # in the environment, since everybody on the machine can read arguments
 PORT: Final = "LISTEN_PORT"

@@ -13,9 +13,9 @@ from pipeline.errors import CmgError, ParamsError
 from serving import champions as kept
 from serving import jobs
 from serving.champions import Champion, project
-from serving.library import Library, Tracks, audio_files
 from serving.listener import Listener, track_record
 from serving.mix import Mix, Wanted, choose, highlight
+from serving.track_index import Library, Tracks, audio_files
 from serving.workers import Workers
 
 _COPIES: Final = 20  # playable copies of tracks that browsers cannot play, about 3 MB a minute each

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ParamsError
-from serving.library import Library, Tracks
 from serving.mix import Wanted, choose, highlight
 from serving.playlists import Entry, playlist
 from serving.query import Query
-from tests.serving.test_library import library, listener
+from serving.track_index import Library, Tracks
+from tests.serving.test_track_index import library, listener
 
 __all__ = ["library", "listener"]  # fixtures
 

@@ -20,8 +20,8 @@ from pipeline import tracking
 from pipeline.errors import CmgError, DataError
 from pipeline.registry import answers, versions
 from serving import champions
-from serving.library import Library, audio_files
 from serving.listener import Listener
+from serving.track_index import Library, audio_files
 from tests.conftest import ROOT
 from tests.listener import listener
 from tests.registry import tiny
@@ -142,7 +142,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from serving.champions import champions
-from serving.library import Library, audio_files
+from serving.track_index import Library, audio_files
 from serving.listener import Listener
 library = Library(Path("library.sqlite"))
 for outcome in library.add(audio_files([Path("data")])[0], Listener(champions()), workers=1):
