@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from serving.champions import Champion
+    from serving.listener import Listener
     from serving.mix import Mix
     from serving.track_index import Library, Tracks
 
@@ -229,6 +230,19 @@ def tag(
     write: Annotated[
         bool, typer.Option("--write", help="Write; without it, only say what would change.")
     ] = False,
+    genre: Annotated[
+        Literal["keep", "fill", "replace"],
+        typer.Option(help="The genre too: never, where the file has none, or always."),
+    ] = "keep",
+    all_moods: Annotated[
+        bool, typer.Option("--all-moods", help="Also the moods at least half as probable as the first.")
+    ] = False,
+    only_sure: Annotated[
+        bool, typer.Option("--only-sure", help="Leave files of which the model cannot say how sure it is.")
+    ] = False,
+    keep_mtime: Annotated[
+        bool, typer.Option("--keep-mtime", help="Leave the time at which each file was changed.")
+    ] = False,
     undo: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Take back what was written.", show_default=False)
     ] = None,
@@ -239,48 +253,65 @@ def tag(
     if undo is not None:
         _untag(undo)
         return
-    from serving.champions import champions
-    from serving.listener import Listener
     from serving.track_index import Library, audio_files
 
     found, missing = audio_files(files or [])
     if not found and not missing:
         raise CmgError("expected audio files to tag, received none. Name files or a folder.")
-    known = _said(champions())
-    if "mood" not in known:
-        raise CmgError("expected a champion for moods, received none. Label moods, then `dvc repro`.")
-    listener = Listener(known)
+    listener = _listener_for_tags(genre)
     journal = Path.cwd() / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.cmgundo"
     rows, refused = [], [(str(path), reason) for path, reason in missing]
-    unsure = 0
+    unsure = changed = 0
     for done in _progress(Library(Path(":memory:")).add(found, listener, workers=_CORES), len(found)):
         if done.heard is None:
             refused.append((str(done.path), done.reason))
             continue
         record = listener.record(done.path, done.heard)
-        if record["mood"]["label"] is None:
+        if record["mood"]["label"] is None or (only_sure and not record["mood"]["sure"]):
             unsure += 1
             continue
-        fields = tags.fields_of(record)
-        before = tags.mood_of(done.path)
+        before = {"MOOD": tags.mood_of(done.path), "GENRE": tags.genre_of(done.path)}
+        has_genre = genre == "replace" or (genre == "fill" and not before["GENRE"])
+        fields = tags.fields_of(record, all_moods=all_moods, genre=has_genre)
         try:
-            changed = (
-                tags.write(done.path, fields, journal) if write else tags.would_change(done.path, fields)
-            )
+            if not (
+                tags.write(done.path, fields, journal, expected=done.sha256, keep_mtime=keep_mtime)
+                if write
+                else tags.would_change(done.path, fields)
+            ):
+                continue
         except (tags.TagError, OSError) as error:
             refused.append((str(done.path), str(error).removeprefix(f"{done.path}: ")))
             continue
-        if changed:
-            rows.append([_short(str(done.path)), "MOOD", before or "none", fields["MOOD"]])
+        changed += 1
+        rows += [
+            [_short(str(done.path)), field, visible(old) or "none", "; ".join(fields[field])]
+            for field, old in before.items()
+            if field in fields
+        ]
     if rows:
         _print_table(
             sorted(rows), ["file", "field", "before" if write else "now", "now" if write else "would be"]
         )
-    print(_tagged_in_words(len(rows), unsure, journal if write else None), file=sys.stderr)
+    print(_tagged_in_words(changed, unsure, journal if write else None), file=sys.stderr)
     for path, reason in refused:
         print(f"not tagged: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if refused:
         raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _listener_for_tags(genre: str) -> Listener:
+    from serving.champions import champions
+    from serving.listener import Listener
+
+    known = _said(champions())
+    if "mood" not in known:
+        raise CmgError("expected a champion for moods, received none. Label moods, then `dvc repro`.")
+    if genre != "keep" and "genre" not in known:
+        raise CmgError(
+            f"expected a champion for genres, as --genre {genre} asks, received none. `dvc repro` trains one."
+        )
+    return Listener(known)
 
 
 def serve(

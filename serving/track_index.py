@@ -92,12 +92,13 @@ class _Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: its answer, or why there is none."""
+    """What became of a file: its answer, or why there is none; and the digest of its content."""
 
     path: Path
     heard: Heard | None
     reason: str = ""
     computed: bool = False
+    sha256: str = ""
 
 
 class Library:
@@ -198,7 +199,7 @@ class Library:
         if heard and not row:  # moved, or touched
             with self._writing():
                 self._db.execute("INSERT OR REPLACE INTO track VALUES(?,?,?,?)", (at[0], digest, *at[1:]))
-        return Outcome(path, heard) if heard else None
+        return Outcome(path, heard, sha256=digest) if heard else None
 
     def _heard(self, digest: str, models: Mapping[str, str]) -> Heard | None:
         seconds = self._db.execute("SELECT seconds FROM heard WHERE sha256=?", (digest,)).fetchone()
@@ -228,7 +229,7 @@ class Library:
             for task, slices in heard.slices.items():
                 given = (digest, task, models[task], _blob(slices), _mean(slices))
                 self._db.execute("INSERT OR REPLACE INTO prediction VALUES(?,?,?,?,?)", given)
-        return Outcome(path, heard, computed=True)
+        return Outcome(path, heard, computed=True, sha256=digest)
 
     def tracks(self, champions: Mapping[str, Champion]) -> Tracks:
         """Return what the present champions have answered."""

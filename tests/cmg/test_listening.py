@@ -7,19 +7,22 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import mutagen
 import pytest
+import soundfile
 from typer.testing import CliRunner, Result
 
 from cmg import cli
 from pipeline.errors import CmgError
 from serving.listener import Listener
 from tests.conftest import ROOT
-from tests.listener import listener
+from tests.listener import listener, with_moods
 from tests.registry import tiny
 
 __all__ = ["listener"]  # a fixture
@@ -152,6 +155,46 @@ def test_a_cold_command_imports_nothing_heavy(listener: Listener) -> None:
     }
     assert "serving.listener" in imported
     assert not {name for name in imported for heavy in HEAVY if name == heavy or name.startswith(heavy + ".")}
+
+
+def test_tags_are_shown_written_and_taken_back(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "expected a champion for moods" in str(cmg("tag", "data").exception)
+    with_moods()
+    Path("in").mkdir()
+    for label in ("blues", "metal"):
+        samples, rate = soundfile.read(next(Path("data").rglob(f"{label}.*.wav")))
+        soundfile.write(f"in/{label}.flac", samples, rate)
+    tagged = mutagen.File("in/metal.flac")
+    tagged["genre"] = "Rock"
+    tagged.save()
+    shutil.copy(next(Path("data").rglob("*.wav")), "in")
+    old = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()}
+
+    shown = cmg("tag", "in", "--genre", "fill")
+    assert shown.exit_code == 2
+    assert "expected MP3, FLAC, Ogg, Opus or M4A, got .wav" in shown.stderr
+    assert [line.split(maxsplit=3) for line in shown.stdout.splitlines()[1:]] == [
+        ["in/blues.flac", "GENRE", "none", "Blues"],
+        ["in/blues.flac", "MOOD", "none", "Totally positive"],
+        ["in/metal.flac", "MOOD", "none", "Calm but warm"],
+    ]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == old
+    assert "2 files would change" in shown.stderr
+
+    only_sure = cmg("tag", "in", "--write", "--only-sure")  # the model has no threshold
+    assert "left as they are: 3" in only_sure.stderr
+    written = cmg("tag", "in", "--write", "--genre", "replace", "--all-moods", "--keep-mtime")
+    moods = {name: mutagen.File(f"in/{name}.flac")["mood"] for name in ("blues", "metal")}
+    assert {name: values[0] for name, values in moods.items()} == {
+        "blues": "Totally positive",
+        "metal": "Calm but warm",
+    }
+    assert mutagen.File("in/metal.flac")["genre"] == ["Metal"]
+    assert {path.stat().st_mtime_ns for path in old} == {at for _, at in old.values()}
+    journal = re.search(r"cmg tag --undo (\S+) takes it back", written.stderr)
+    assert journal is not None
+    assert cmg("tag", "--undo", journal[1]).exit_code == 0
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == old
 
 
 def test_a_timeline_says_the_strongest_place(listener: Listener) -> None:
