@@ -124,6 +124,14 @@ def champions() -> dict[str, Champion]:
     return found
 
 
+def are_cached() -> bool:
+    """Return whether `champions` would answer at once."""
+    try:
+        return any(cached(task) for task in TASKS)
+    except DataError:
+        return False
+
+
 def pull_apart() -> None:
     """Fetch the versions that serve in a process of its own: MLflow takes seconds to import, and stays.
 
