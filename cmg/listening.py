@@ -6,10 +6,10 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TextIO
 
 import typer
 
@@ -18,7 +18,7 @@ from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from serving.champions import Champion
-    from serving.listener import Listener
+    from serving.listener import Heard, Listener
     from serving.mix import Mix
     from serving.track_index import Library, Tracks
 
@@ -59,6 +59,14 @@ def classify(
     as_json: AsJson = False,
     as_lines: AsLines = False,
     as_csv: AsCsv = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the same table as Parquet.", show_default=False),
+    ] = None,
+    per_slice: Annotated[
+        bool,
+        typer.Option("--per-slice", help="A row per ten seconds; in JSON a timeline in every record."),
+    ] = False,
     keep: Annotated[bool, typer.Option("--index", help="Keep the answers in the library's index.")] = False,
     library: IndexFile = None,
     workers: Workers = _CORES,
@@ -68,6 +76,14 @@ def classify(
     from serving.listener import SCHEMA, Listener
     from serving.track_index import Library, audio_files, library_file
 
+    if per_slice and not (as_json or as_lines or as_csv or parquet):
+        raise CmgError(
+            "expected --json, --jsonl, --csv or --parquet with --per-slice, received none of them."
+        )
+    if parquet and (as_json or as_lines or as_csv):
+        raise CmgError(
+            "expected one of --json, --jsonl, --csv and --parquet, received --parquet and another."
+        )
     found, missing = audio_files(files)
     if not found and not missing:
         raise DataError(
@@ -84,30 +100,43 @@ def classify(
                 unread.append((str(done.path), done.reason))
                 yield {"schema": SCHEMA, "path": str(done.path), "error": done.reason}
             else:
-                yield listener.record(done.path, done.heard)
+                record = listener.record(done.path, done.heard)
+                yield record | ({"timeline": _windows(listener, done.heard)} if per_slice else {})
         target.close()
+
+    def in_order() -> list[dict[str, Any]]:
+        return sorted(records(), key=lambda record: record["path"])
 
     if as_lines:
         for record in records():
             print(json.dumps(record, ensure_ascii=False), flush=True)
     elif as_json:
-        print(json.dumps(sorted(records(), key=lambda record: record["path"]), ensure_ascii=False, indent=2))
-    elif as_csv:
-        _print_csv([_flat(record) for record in sorted(records(), key=lambda record: record["path"])])
+        print(json.dumps(in_order(), ensure_ascii=False, indent=2))
+    elif as_csv or parquet:
+        rows = [row for record in in_order() for row in _rows(record)]
+        _write_parquet(rows, parquet) if parquet else _write_csv(rows, sys.stdout)
     else:
-        _print_table(
-            [_row(record) for record in sorted(records(), key=lambda r: r["path"]) if not record["error"]]
-        )
+        _print_table([_row(record) for record in in_order() if not record["error"]])
     for path, reason in unread:
         print(f"unreadable: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if unread:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
-def timeline(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: AsJson = False) -> None:
+def timeline(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    as_json: AsJson = False,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture to write.", show_default=False)
+    ] = None,
+) -> None:
     """Say the mood of every ten seconds of FILE, and where each mood is strongest."""
+    from serving import jobs
     from serving.champions import champions
     from serving.listener import Listener
+
+    if png and png.suffix.lower() != ".png":
+        raise CmgError(f"expected a picture .png, received {png}. Name it so.")
 
     listener = Listener(_said(champions()))
     task = "mood" if "mood" in listener.classes else "genre"
@@ -123,6 +152,14 @@ def timeline(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: AsJ
         }
         for n, shares in enumerate(slices)
     ]
+    if png:
+        import numpy as np
+
+        from pipeline.reporting import plots
+
+        loudness = np.array(jobs.waveform(listener, file))
+        plots.timeline(loudness, slices, names, heard.seconds, visible(file.name), png)
+        print(f"written: {png}", file=sys.stderr)
     peaks = [
         windows[int(slices[:, n].argmax())]
         | {"label": name, "probability": round(float(slices[:, n].max()), 4)}
@@ -404,6 +441,39 @@ def forget(folder: Annotated[Path, typer.Argument(metavar="DIR")], library: Inde
 
 
 @index.command()
+def export(
+    out: Annotated[
+        Path, typer.Argument(metavar="FILE", help=".csv, .jsonl or .parquet.", show_default=False)
+    ],
+    library: IndexFile = None,
+) -> None:
+    """Write what the present models answered for every track of the index as a table."""
+    from io import StringIO
+
+    from pipeline.files import write_text
+    from serving.champions import champions
+    from serving.listener import Listener
+    from serving.track_index import Library, library_file
+
+    if out.suffix not in (".csv", ".jsonl", ".parquet"):
+        raise CmgError(f"expected a table .csv, .jsonl or .parquet, received {out}. Name it so.")
+    listener = Listener(_said(champions()))
+    tracks = Library(library or library_file()).tracks(listener.champions)
+    records = [tracks.record(n, listener) for n in range(len(tracks.paths))]
+    if out.suffix == ".jsonl":
+        write_text(out, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    else:
+        rows = [row for record in records for row in _rows(record)]
+        if out.suffix == ".parquet":
+            _write_parquet(rows, out)
+            return
+        table = StringIO()
+        _write_csv(rows, table)
+        write_text(out, table.getvalue())
+    print(f"written: {out}", file=sys.stderr)
+
+
+@index.command()
 def vacuum(library: IndexFile = None) -> None:
     """Remove answers of no track, and give the space back."""
     from serving.track_index import Library, library_file
@@ -477,32 +547,70 @@ def _row(record: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+def _windows(listener: Listener, heard: Heard) -> dict[str, Any]:
+    from serving.service import windows
+
+    return windows(dict(heard.slices), listener.classes, heard.seconds)
+
+
+def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a record as rows of a table: one, or one per slice if it has a timeline."""
     flat: dict[str, Any] = {
         "path": record["path"],
-        "seconds": record.get("seconds", ""),
+        "seconds": record.get("seconds"),
         "error": record["error"] or "",
     }
-    for task in ("genre", "mood"):
-        if task in record:
-            answer = record[task]
-            flat |= {task: answer["label"] or "", f"{task}_best": answer["best"]}
-            flat[f"{task}_model"] = record["model"][task]
-            flat |= {f"{task}_{name}": value for name, value in record[task]["probabilities"].items()}
-            flat |= {f"pole_{name}": value for name, value in record[task].get("poles", {}).items()}
-    return flat
+    flat |= {name: record[name] for name in ("id", "artist", "title") if name in record}
+    for task in _tasks(record):
+        answer = record[task]
+        flat |= {task: answer["label"] or "", f"{task}_best": answer["best"]}
+        flat[f"{task}_model"] = record["model"][task]
+        flat |= {f"{task}_{name}": value for name, value in answer["probabilities"].items()}
+        flat |= {f"pole_{name}": value for name, value in answer.get("poles", {}).items()}
+    return [flat] if "timeline" not in record else list(_slices(record))
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
+def _slices(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    tasks = {task: record["timeline"]["tasks"][task] for task in _tasks(record)}
+    for number, parts in enumerate(zip(*(one["windows"] for one in tasks.values()), strict=True)):
+        row = {"path": record["path"], "slice": number, "start": parts[0]["start"], "end": parts[0]["end"]}
+        for (task, one), part in zip(tasks.items(), parts, strict=True):
+            row[f"{task}_model"] = record["model"][task]
+            names = [f"{task}_{name}" for name in one["classes"]]
+            row |= dict(zip(names, part["probabilities"], strict=True))
+        yield row
+
+
+def _tasks(record: Mapping[str, Any]) -> list[str]:
+    return [task for task in ("genre", "mood") if task in record]
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     from pipeline.untrusted import marked
 
-    heads = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    heads = _heads(rows)
+    writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(heads)
     writer.writerows(
-        [marked(row[name]) if isinstance(row.get(name), str) else row.get(name, "") for name in heads]
+        [marked(row[name]) if isinstance(row.get(name), str) else row.get(name) for name in heads]
         for row in rows
     )
+
+
+def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    from pipeline.files import replacing
+
+    table = pyarrow.table({name: [row.get(name) for row in rows] for name in _heads(rows)})
+    with replacing(path) as temporary:
+        parquet.write_table(table, temporary)
+    print(f"written: {path}", file=sys.stderr)
+
+
+def _heads(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _print_table(rows: list[list[str]], heads: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from pipeline.errors import CmgError, ParamsError
 from serving import champions as kept
 from serving import jobs
 from serving.champions import Champion, project
-from serving.listener import Listener, track_record
+from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
 from serving.track_index import Library, Tracks, audio_files
 from serving.workers import Workers
@@ -136,17 +136,7 @@ class Service:
 
     def track(self, digest: str) -> dict[str, Any]:
         """Return a track's record, as `cmg classify --json` has it, with artist and title."""
-        tracks, n = self.tracks(), self.place(digest)
-        means = {task: values[n] for task, values in tracks.means.items()}
-        sure = {task: self._listener.is_sure(task, mean) for task, mean in means.items()}
-        facts = {
-            "id": digest,
-            "path": tracks.paths[n],
-            "artist": tracks.artists[n],
-            "title": tracks.titles[n],
-            "seconds": round(float(tracks.seconds[n]), 3),
-        }
-        return track_record(means, self.classes, self.champions, sure, **facts)
+        return self.tracks().record(self.place(digest), self._listener)
 
     def timeline(self, digest: str) -> dict[str, Any]:
         """Return the answers to each ten seconds of a track, by task."""

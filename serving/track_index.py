@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.errors import DataError
 from serving.champions import Champion, project
-from serving.listener import Heard, Listener, UnreadableError, sha256
+from serving.listener import Heard, Listener, UnreadableError, sha256, track_record
 
 FILE: Final = "CMG_LIBRARY"  # the variable that names another file
 
@@ -76,6 +76,21 @@ class Tracks:
     def places(self) -> dict[str, int]:
         """Return by digest where a track stands."""
         return {digest: n for n, digest in enumerate(self.digests)}
+
+    def record(self, n: int, listener: Listener) -> dict[str, Any]:
+        """Return a track's record, as `cmg classify --json` has it, with id, artist and title."""
+        means = {task: values[n] for task, values in self.means.items()}
+        return track_record(
+            means,
+            listener.classes,
+            listener.champions,
+            {task: listener.is_sure(task, mean) for task, mean in means.items()},
+            id=self.digests[n],
+            path=self.paths[n],
+            artist=self.artists[n],
+            title=self.titles[n],
+            seconds=round(float(self.seconds[n]), 3),
+        )
 
 
 @dataclass(frozen=True)
