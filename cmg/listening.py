@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TextIO
@@ -48,8 +48,15 @@ index = typer.Typer(help="The library's index.", no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``cmg``."""
-    for command in (classify, timeline, recommend, tag, serve):
-        app.command()(command)
+    shown: dict[Callable[..., None], str] = {  # in the list of commands, where a longer line would be cut
+        classify: "Say genre and mood of files.",
+        timeline: "Say the moods of a file over time.",
+        recommend: "Choose the tracks that fit a mood best.",
+        tag: "Write the mood of files into their tags; take it back.",
+        serve: "Start the page and the HTTP interface.",
+    }
+    for command, short in shown.items():
+        app.command(short_help=short)(command)
     app.add_typer(models, name="models")
     app.add_typer(index, name="index")
 
@@ -440,7 +447,7 @@ def forget(folder: Annotated[Path, typer.Argument(metavar="DIR")], library: Inde
     print(f"forgotten: {Library(library or library_file()).forget(folder.absolute())}")
 
 
-@index.command()
+@index.command(short_help="Write all answers of the present models as a table.")
 def export(
     out: Annotated[
         Path, typer.Argument(metavar="FILE", help=".csv, .jsonl or .parquet.", show_default=False)
