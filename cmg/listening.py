@@ -226,7 +226,6 @@ def recommend(
     """Choose the tracks of the library that fit a mood best, and say how many really do."""
     from pipeline.files import write_text
     from serving.champions import champions
-    from serving.listener import Listener
     from serving.mix import Wanted, choose
     from serving.playlists import MEDIA_TYPES, Entry, playlist
     from serving.track_index import Library, library_file
@@ -236,12 +235,12 @@ def recommend(
     known = _said(champions())
     target = Library(library or library_file())
     _fill_first(target, known)
-    tracks = target.tracks(known)
+    tracks = target.tracks(known, keep=True)
     if not tracks.paths:
         raise CmgError(
             "expected tracks in the library, received none. `cmg classify --index FOLDER` adds them."
         )
-    numbers = {path: n for n, path in enumerate(tracks.paths)}
+    numbers = {path: n for n, path in enumerate(tracks.paths)} if like or unlike else {}
     wanted = Wanted(
         text=" ".join(words or []),
         excluded=excluded,
@@ -252,7 +251,7 @@ def recommend(
         least=least,
         per_artist=per_artist,
     )
-    mix = choose(wanted, tracks, Listener(known).classes)
+    mix = choose(wanted, tracks, {task: champion.classes for task, champion in known.items()})
     if as_json:
         print(json.dumps(mix.as_dict(tracks), ensure_ascii=False))
     else:
@@ -508,12 +507,13 @@ def _said(known: Mapping[str, Champion]) -> Mapping[str, Champion]:
 def _fill_first(target: Library, known: Mapping[str, Champion]) -> None:
     """Fill an empty index with the project's own tracks."""
     from serving.champions import project
+
+    own = project() / "data" / "gtzan"
+    if not target.is_empty() or not own.is_dir():
+        return
     from serving.listener import Listener
     from serving.track_index import audio_files
 
-    own = project() / "data" / "gtzan"
-    if target.status()["tracks"] or not own.is_dir():
-        return
     found, _ = audio_files([own])
     print(f"the library is empty; adding the project's own {len(found)} tracks", file=sys.stderr)
     for _ in _progress(target.add(found, Listener(known), workers=_CORES), len(found)):

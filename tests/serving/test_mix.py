@@ -125,8 +125,9 @@ def test_an_index_of_the_first_version_is_taken_over(library: Library, listener,
     library.close()
     with sqlite3.connect("library.sqlite") as old:
         old.executescript(
-            "DROP INDEX prediction_mean; DROP INDEX track_sha256; ALTER TABLE heard DROP COLUMN artist; "
-            "ALTER TABLE heard DROP COLUMN title; ALTER TABLE prediction DROP COLUMN mean; "
+            "DROP TABLE state; DROP INDEX prediction_mean; DROP INDEX track_sha256; "
+            "ALTER TABLE heard DROP COLUMN artist; ALTER TABLE heard DROP COLUMN title; "
+            "ALTER TABLE prediction DROP COLUMN mean; "
             "PRAGMA user_version=1"
         )
     old.close()
