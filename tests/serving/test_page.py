@@ -10,9 +10,9 @@ import pytest
 
 from serving.api import create_app
 from serving.guard import Guard
-from serving.library import Library
 from serving.listener import Listener
 from serving.service import Limits
+from serving.track_index import Library
 from tests.flows import browser
 from tests.flows.stack import wait_until
 from tests.listener import listener
