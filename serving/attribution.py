@@ -56,20 +56,20 @@ class Head:
     Parameters
     ----------
     tensor
-        The name of the last feature map, or of the input where there are dense layers alone.
+        The name of the last feature map; of the input where there are dense layers alone.
     channels_first
         Whether the map is (n, channels, rows, columns), and not with the channels last.
     layers
         From the flattened map, channels last, to the logits.
     rows, columns
-        Where its places lie on the input; None where there are dense layers alone.
+        Where its places lie on the input.
     """
 
     tensor: str
     channels_first: bool
     layers: tuple[Dense, ...]
-    rows: Axis | None = None
-    columns: Axis | None = None
+    rows: Axis
+    columns: Axis
 
 
 def multipliers(
@@ -140,7 +140,8 @@ def open_graph(path: Path) -> tuple[Any, Head]:
     Returns
     -------
     onnxruntime.InferenceSession, Head
-        With one thread; its one output is the tensor that the head names, and the head says what follows.
+        With one thread; its one output is the tensor that the head names, if that is not the input itself,
+        and the head says what follows.
 
     Raises
     ------
@@ -154,7 +155,7 @@ def open_graph(path: Path) -> tuple[Any, Head]:
     head = read_head(model.graph)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # as whoever answers: workers share the cores
-    if head.rows is not None:
+    if head.tensor != model.graph.input[0].name:
         kept = onnx.helper.make_tensor_value_info(head.tensor, onnx.TensorProto.FLOAT, None)
         del model.graph.output[:]
         model.graph.output.append(kept)
@@ -192,8 +193,6 @@ def _before_flatten(
     if flatten is None or flatten.op_type not in ("Reshape", "Flatten"):
         raise _unexplainable("a flattened feature map before the dense layers", flatten)
     name, channels_first = flatten.input[0], False
-    if name == graph.input[0].name:
-        return Head(name, channels_first, layers)
     turned = _maker(makers, name)
     if turned is not None and turned.op_type == "Transpose":
         if list(_attribute(turned, "perm", [])) != _TO_CHANNELS_LAST:

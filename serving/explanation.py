@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.errors import ParamsError
 from pipeline.inference import logmel
 from serving import attribution, masking
+from serving.champions import FRONT_END
 
 AREA: Final = 0.2  # of the spectrogram, that is called what decided
 
@@ -48,6 +49,26 @@ class Grid:
         """Return each cell's part of all cells, (n_rows, n_columns)."""
         areas = np.diff(self.bands)[:, None] * np.diff(self.times, axis=1)[:, 0]
         return areas / areas.sum()
+
+    def painted(self, cells: np.ndarray, n_mels: int, seconds: np.ndarray) -> np.ndarray:
+        """Return the value of the cell at each mel band and time, 0 where there is none.
+
+        Parameters
+        ----------
+        cells
+            A value for each cell, (n_rows, n_columns).
+        n_mels
+            How many mel bands.
+        seconds
+            The times, (n,).
+        """
+        rows = np.searchsorted(self.bands, np.arange(n_mels) + 0.5, side="right") - 1
+        return np.pad(cells, [(0, 0), (0, 1)])[rows][:, self.columns_at(seconds)]
+
+    def columns_at(self, seconds: np.ndarray) -> np.ndarray:
+        """Return the column at each time, n_columns where no cell covers it."""
+        columns = np.searchsorted(self.times[:, 0], seconds, side="right") - 1
+        return np.where(seconds > self.times[columns, 1], len(self.times), columns)
 
 
 @dataclass(frozen=True)
@@ -117,7 +138,7 @@ class Explainer:
         self._package, self._network = package, network
         self._session, self._head = attribution.open_graph(graph)
         self._frozen = None
-        if self._head.rows is None:
+        if graph.with_name(FRONT_END).exists():
             self._frozen = _front_end(package, graph)
             self._silent_window = self._frozen(np.zeros(package.audio.SLICE_SAMPLES, np.float32))[:1]
 
@@ -125,6 +146,11 @@ class Explainer:
     def classes(self) -> list[str]:
         """Return the names of the classes."""
         return list(self._network.classes)
+
+    @property
+    def settings(self) -> Any:
+        """Return the settings of the network's log-mel."""
+        return self._network.settings
 
     def explain(self, samples: np.ndarray, label: str) -> Explanation:
         """Return what speaks for a class.
@@ -182,9 +208,13 @@ class Explainer:
     def _masked(self, samples: np.ndarray, grid: Grid, heard: np.ndarray) -> np.ndarray:
         """Mask the recording; the last column of ``heard`` stands for what no cell covers."""
         centres = np.arange(masking.n_frames(len(samples))) * masking.HOP_LENGTH / self._rate
-        columns = np.searchsorted(grid.times[:, 0], centres, side="right") - 1
-        columns[centres > grid.times[columns, 1]] = len(grid.times)
-        return masking.apply(samples, heard, self._rows_of_bins(grid), columns)
+        return masking.apply(samples, heard, self._rows_of_bins(grid), grid.columns_at(centres))
+
+    def hertz(self, grid: Grid) -> list[float]:
+        """Return the edges of a grid's rows in Hz, (n_rows + 1,)."""
+        rows = self._rows_of_bins(grid)
+        edges = np.searchsorted(rows, np.arange(1, len(grid.bands) - 1))
+        return [0.0, *(edges * self._rate / masking.N_FFT).tolist(), self._rate / 2]
 
     @property
     def _rate(self) -> int:
@@ -211,6 +241,8 @@ class Explainer:
         if self._frozen is not None:
             return self._network.normaliser(features[..., None])[:, None, :, :, 0]
         inputs = self._network.normaliser(features)[..., None]
+        if self._head.tensor == self._network.input:
+            return inputs
         [maps] = self._session.run([self._head.tensor], {self._network.input: inputs})
         return maps.transpose(0, 2, 3, 1) if self._head.channels_first else maps
 
@@ -232,11 +264,8 @@ class Explainer:
             length = music.WINDOW * music.HOP_LENGTH / music.SAMPLE_RATE
             bands, inside = np.array([0, settings.n_mels]), length * np.arange(places[1] + 1)
         else:
-            rows, columns = self._head.rows, self._head.columns
-            assert rows is not None
-            assert columns is not None
-            bands = _edges(rows, settings.n_mels, places[0], _MOST_ROWS)
-            frames = _edges(columns, settings.frames, places[1], _MOST_COLUMNS)
+            bands = _edges(self._head.rows, settings.n_mels, places[0], _MOST_ROWS)
+            frames = _edges(self._head.columns, settings.frames, places[1], _MOST_COLUMNS)
             inside = frames * settings.hop_length / self._rate
         times = []
         for length, start in zip(lengths, np.cumsum([0, *lengths]), strict=False):
@@ -253,12 +282,7 @@ class Explainer:
 
 def _front_end(package: Any, graph: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Return what gives a slice's numbers window by window, float32 (3, 1506)."""
-    path = graph.with_name("front_end.onnx")
-    if not path.exists():
-        raise attribution.UnexplainableError(
-            "this version cannot say what decided: expected a feature map, received dense layers alone"
-        )
-    session = package.musicnn.FrontEnd(path).session
+    session = package.musicnn.FrontEnd(graph.with_name(FRONT_END)).session
     return lambda samples: session.run(None, {"mel": package.musicnn.windows(samples)})[0]
 
 
