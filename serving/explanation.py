@@ -103,10 +103,13 @@ class Explanation:
         area
             How much of the spectrogram they cover, 0 to 1; less where less speaks for the class.
         """
+        return chosen(self.grid, np.where(self.density > 0, self.density, -np.inf), area)
+
+    @property
+    def density(self) -> np.ndarray:
+        """Return the shares for their cells' size, (n_rows, n_columns); 0 where a cell has none."""
         sizes = self.grid.area
-        speaks = (self.shares > 0) & (sizes > 0)
-        density = np.divide(self.shares, sizes, out=np.full_like(self.shares, -np.inf), where=speaks)
-        return chosen(self.grid, density, area)
+        return np.divide(self.shares, sizes, out=np.zeros_like(self.shares), where=sizes > 0)
 
 
 def chosen(grid: Grid, order: np.ndarray, area: float) -> np.ndarray:

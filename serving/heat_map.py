@@ -14,27 +14,30 @@ WIDTH: Final = 1200  # most columns of a picture
 _ROWS_PER_BAND: Final = 2  # pixels
 _RANGE_DB: Final = 80.0  # from white to black
 _QUIETEST: Final = 1e-10  # power, -100 dB
+_NOTHING: Final = 1e-12
+_GAMMA: Final = 0.6  # weak colours are seen too
 _FOR: Final = np.array([233, 78, 27], np.float32)  # orange: speaks for the class
 _AGAINST: Final = np.array([38, 104, 190], np.float32)  # blue
 
 
-def png(levels: np.ndarray, shares: np.ndarray, opacity: float) -> bytes:
+def png(levels: np.ndarray, density: np.ndarray, opacity: float) -> bytes:
     """Return a PNG: low frequencies below, loud is dark, orange speaks for the class and blue against it.
 
     Parameters
     ----------
     levels
         float32 (n_mels, n_columns), in dB.
-    shares
-        What each point adds, of the same shape.
+    density
+        How much each point speaks for the class, of the same shape.
     opacity
         Of the strongest colour, 0 to 1; at 0 the spectrogram alone.
     """
     from PIL import Image
 
     grey = np.clip((levels.max() - levels) / _RANGE_DB, 0, 1)[..., None] * 255
-    strength = np.clip(np.abs(shares) / max(float(np.abs(shares).max()), 1e-12), 0, 1)[..., None] * opacity
-    colour = np.where(shares[..., None] > 0, _FOR, _AGAINST)
+    strength = (np.abs(density) / max(float(np.abs(density).max()), _NOTHING)) ** _GAMMA
+    strength = strength[..., None] * opacity
+    colour = np.where(density[..., None] > 0, _FOR, _AGAINST)
     pixels = (grey * (1 - strength) + colour * strength).round().astype(np.uint8)
     stream = io.BytesIO()
     image = Image.fromarray(np.repeat(pixels[::-1], _ROWS_PER_BAND, axis=0))

@@ -80,6 +80,7 @@ def why(listener: Listener, path: Path, question: Question) -> dict[str, Any]:
         "area": round(float(found.grid.area[region].sum()), 4),
         "logit": round(found.logit, 6),
         "silence": round(found.silence, 6),
+        "heights": (found.grid.bands / explainer.settings.n_mels).round(4).tolist(),
         "hertz": [round(value, 1) for value in explainer.hertz(found.grid)],
         "times": found.grid.times.round(3).tolist(),
         "shares": found.shares.round(6).tolist(),
@@ -94,7 +95,7 @@ def why_picture(listener: Listener, path: Path, question: Question, opacity: flo
     explainer, samples, found = _explained(listener, path, question)
     levels = heat_map.spectrogram(samples, explainer.settings)
     seconds = (np.arange(levels.shape[1]) + 0.5) * len(samples) / levels.shape[1] / listener.sample_rate
-    return heat_map.png(levels, found.grid.painted(found.shares, len(levels), seconds), opacity)
+    return heat_map.png(levels, found.grid.painted(found.density, len(levels), seconds), opacity)
 
 
 def why_audio(

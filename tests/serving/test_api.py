@@ -343,6 +343,7 @@ def test_what_decided_is_said_drawn_and_heard(client: TestClient, listener: List
     assert np.shape(said["shares"]) == np.shape(said["decided"])
     assert np.shape(said["shares"]) == (len(said["hertz"]) - 1, len(said["times"]))
     assert said["hertz"] == sorted(said["hertz"])
+    assert said["heights"] == [n / 8 for n in range(9)]  # of the picture, from below
     assert said["times"][-1][1] == pytest.approx(said["seconds"], abs=0.01)
     other = client.get(address, params={"label": "pop" if said["label"] != "pop" else "blues"}).json()
     assert other["logit"] != said["logit"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from serving.api import create_app
 from serving.guard import Guard
@@ -38,6 +40,27 @@ def address(listener: Listener) -> Iterator[str]:
     library.close()
     with running(Guard(create_app(Path("library.sqlite"), Limits(workers=1)), auth=AUTH)) as port:
         yield f"http://127.0.0.1:{port}/"
+
+
+def ask_why(opened: Page, label: str) -> None:
+    """Look at what decided and listen to both parts, by the keyboard alone."""
+    why = opened.locator(".why")
+    why.locator(".spectrogram").wait_for()
+    figures = why.locator("strong").inner_text()
+    assert re.match(rf"{label}: \d+ %\. Without what is outlined: \d+ %\. By that alone: \d+ %", figures)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    for name, said in (("Only what decided", "Only what decided"), ("The rest", "All but what decided")):
+        why.get_by_role("button", name=name).focus()
+        opened.keyboard.press("Enter")
+        wait_until(lambda said=said: opened.locator("#playing").inner_text() == f"{said}: {label}", 20, said)
+    wait_until(lambda: opened.evaluate("document.getElementById('audio').duration") > 0.1, 20, "it is audio")
+    why.get_by_label("Opacity").focus()
+    opened.keyboard.press("Home")
+    wait_until(lambda: why.locator(".heat").evaluate("one => one.style.opacity") == "0", 20, "no overlay")
+    why.locator("select").select_option("blues")
+    wait_until(lambda: why.locator("strong").inner_text().startswith("Blues"), 20, "why blues")
+    why.get_by_text("The parts that speak most").click()
+    assert why.locator("details tr").count() > 1
 
 
 @pytest.mark.slow
@@ -80,6 +103,7 @@ def test_a_listener_goes_through_every_tab(address: str, tmp_path: Path) -> None
         opened.locator("#answer .answer-big").wait_for()
         assert opened.locator("#answer .answer-big").inner_text() == "Pop"
         assert opened.locator("svg.timeline .wave").count() == 480
+        ask_why(opened, "Pop")
         wrong = tmp_path / "wrong.mp3"
         wrong.write_text("no music")
         opened.locator("#file").set_input_files(wrong)
@@ -88,6 +112,8 @@ def test_a_listener_goes_through_every_tab(address: str, tmp_path: Path) -> None
         opened.get_by_role("tab", name="Library").click()
         opened.locator("#search").fill("metal")
         wait_until(lambda: opened.locator("#rows tr").count() == 5, 20, "five tracks of metal are listed")
+        opened.locator("#rows button").first.click()
+        ask_why(opened, "Metal")
         opened.get_by_role("tab", name="Label").click()
         wait_until(lambda: opened.locator("#label-track").inner_text() != "", 20, "a track to label is shown")
         for tab in ("Mix", "Song", "Library", "Label"):
