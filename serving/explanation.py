@@ -267,8 +267,9 @@ class Explainer:
             length = music.WINDOW * music.HOP_LENGTH / music.SAMPLE_RATE
             bands, inside = np.array([0, settings.n_mels]), length * np.arange(places[1] + 1)
         else:
-            bands = _edges(self._head.rows, settings.n_mels, places[0], _MOST_ROWS)
-            frames = _edges(self._head.columns, settings.frames, places[1], _MOST_COLUMNS)
+            # Band b reaches from b to b + 1, and frame t is centred at t.
+            bands = _edges(self._head.rows, settings.n_mels, places[0], _MOST_ROWS, middle=0.5)
+            frames = _edges(self._head.columns, settings.frames, places[1], _MOST_COLUMNS, middle=0.0)
             inside = frames * settings.hop_length / self._rate
         times = []
         for length, start in zip(lengths, np.cumsum([0, *lengths]), strict=False):
@@ -300,7 +301,7 @@ def _coarse(shares: np.ndarray) -> np.ndarray:
     return np.add.reduceat(np.add.reduceat(shares, rows, axis=1), columns, axis=2)
 
 
-def _edges(axis: attribution.Axis, length: int, number: int, most: int) -> np.ndarray:
+def _edges(axis: attribution.Axis, length: int, number: int, most: int, *, middle: float) -> np.ndarray:
     """Return the edges of the groups of places on an axis of the input, halfway between their centres."""
-    between = axis.first + axis.step * (_groups(number, most)[1:] - 0.5)
+    between = axis.first + middle + axis.step * (_groups(number, most)[1:] - 0.5)
     return np.array([0.0, *between, length])

@@ -156,7 +156,7 @@ def test_the_places_are_where_the_network_looks(tmp_path: Path) -> None:
     assert head.rows == attribution.Axis(1.5, 2.0)
     assert head.columns == attribution.Axis(1.5, 2.0)
     found = Explainer(package, network, graph).explain(noise(10.0), "low")
-    assert found.grid.bands.tolist() == [0.0, 2.5, 4.5, 8.0]
+    assert found.grid.bands.tolist() == [0.0, 3.0, 5.0, 8.0]
     assert found.grid.times[0].tolist() == pytest.approx([0.0, 2.5 * 8192 / 22_050])
     assert found.grid.times[-1, 1] == pytest.approx(10.0)
     assert (found.shares[0] > 0).all()
