@@ -259,6 +259,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, file
         assert client.get(f"/{file.name}").status_code == 200
+    assert client.get("/docs").content == client.get("/docs.html").content
 
 
 def test_what_changed_since_the_version_before_is_told(client: TestClient) -> None:
