@@ -66,8 +66,8 @@ def write_catalog(table: pd.DataFrame) -> None:
     files.write_csv(TRACKS, table.reindex(columns=list(TRACK_COLUMNS)))
 
 
-def graph(path: Path, centres: list[float]) -> None:
-    """Write a graph that answers the class whose centre, in dB, is nearest to the mean level."""
+def graph(path: Path, centres: list[float], shape: tuple[int, int] = SPEC.shape) -> None:
+    """Write a graph that answers the class whose centre, in dB, is nearest to the mean of its input."""
     n = len(centres)
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["level"], axes=[1, 2], keepdims=0),
@@ -80,7 +80,7 @@ def graph(path: Path, centres: list[float]) -> None:
         helper.make_tensor("centres", TensorProto.FLOAT, [1, n], centres),
         helper.make_tensor("scale", TensorProto.FLOAT, [1, 1], [-0.01]),
     ]
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SPEC.shape, 1])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape, 1])
     answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", n])
     made = helper.make_graph(nodes, "loudness", [given], [answer], constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
