@@ -98,7 +98,7 @@ def load(seconds: float) -> None:
     audio = next((project() / "data" / "gtzan").rglob("*.wav"), None)
     if audio is None:
         raise CmgError("expected the project's tracks in data/gtzan, received none. `make repro` makes them.")
-    with _server() as (address, process):
+    with server() as (address, process):
         outcome = asyncio.run(_all_clients(address, audio.read_bytes(), seconds, process))
     statuses, times, memory, wrong = outcome
     print(f"{sum(statuses.values())} answers in {seconds:g} s: {dict(sorted(statuses.items()))}")
@@ -113,7 +113,8 @@ def load(seconds: float) -> None:
 
 
 @contextmanager
-def _server() -> Iterator[tuple[str, psutil.Process]]:
+def server() -> Iterator[tuple[str, psutil.Process]]:
+    """Run ``cmg serve`` with a library of its own; yield address and process once its tracks are answered."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -133,14 +134,15 @@ def _server() -> Iterator[tuple[str, psutil.Process]]:
 def _wait_until_filled(address: str, running: subprocess.Popen[bytes]) -> None:
     while running.poll() is None:
         with suppress(httpx.TransportError):
-            state = httpx.get(f"{address}/v1/models", auth=_login()).json()
+            state = httpx.get(f"{address}/v1/models", auth=login()).json()
             if state["tracks"] and not state["remaining"]:
                 return
         time.sleep(0.5)
     raise CmgError("expected `cmg serve` to run, but it ended")
 
 
-def _login() -> tuple[str, str]:
+def login() -> tuple[str, str]:
+    """Return user and password."""
     user, _, secret = password.obtain().partition(":")
     return user, secret
 
@@ -153,7 +155,7 @@ async def _all_clients(
     wrong: list[str] = []
     until = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=CLIENTS + 10)
-    async with httpx.AsyncClient(base_url=address, auth=_login(), timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=address, auth=login(), timeout=120, limits=limits) as client:
         ids = [one["id"] for one in (await client.get("/v1/tracks")).json()["tracks"]]
         slow = asyncio.create_task(_slow_upload(address))
 
@@ -202,7 +204,7 @@ async def _slow_upload(address: str) -> None:
             await asyncio.sleep(0.1)
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    async with httpx.AsyncClient(base_url=address, auth=_login(), timeout=None) as client:
+    async with httpx.AsyncClient(base_url=address, auth=login(), timeout=None) as client:
         await client.post("/v1/classify", content=bytes_of_it(), headers=headers)
 
 

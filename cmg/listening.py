@@ -74,6 +74,12 @@ def classify(
         bool,
         typer.Option("--per-slice", help="A row per ten seconds; in JSON a timeline in every record."),
     ] = False,
+    embedding: Annotated[
+        bool,
+        typer.Option(
+            "--embedding", help="Also the numbers by which the model compares music, if it has some."
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--index", help="Keep the answers in the library's index.")] = False,
     library: IndexFile = None,
     workers: Workers = _CORES,
@@ -97,6 +103,11 @@ def classify(
             f"expected audio below {', '.join(map(str, files))}, received none. Name another folder."
         )
     listener = Listener(_said(champions()))
+    if embedding and not listener.embedding:
+        names = ", ".join(champion.model for champion in listener.champions.values())
+        raise CmgError(
+            f"expected a champion with an embedding (musicnn_probe), received {names}. Leave out --embedding."
+        )
     unread = [(str(path), reason) for path, reason in missing]
 
     def records() -> Iterator[dict[str, Any]]:
@@ -108,7 +119,11 @@ def classify(
                 yield {"schema": SCHEMA, "path": str(done.path), "error": done.reason}
             else:
                 record = listener.record(done.path, done.heard)
-                yield record | ({"timeline": _windows(listener, done.heard)} if per_slice else {})
+                if per_slice:
+                    record["timeline"] = _windows(listener, done.heard)
+                if embedding and done.heard.embedding is not None:
+                    record["embedding"] = [round(float(number), 4) for number in done.heard.embedding]
+                yield record
         target.close()
 
     def in_order() -> list[dict[str, Any]]:
@@ -251,7 +266,9 @@ def recommend(
         least=least,
         per_artist=per_artist,
     )
-    mix = choose(wanted, tracks, {task: champion.classes for task, champion in known.items()})
+    classes = {task: champion.classes for task, champion in known.items()}
+    embeddings = target.embeddings(tracks, known) if like or unlike else None
+    mix = choose(wanted, tracks, classes, embeddings)
     if as_json:
         print(json.dumps(mix.as_dict(tracks), ensure_ascii=False))
     else:
@@ -574,6 +591,7 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         flat[f"{task}_model"] = record["model"][task]
         flat |= {f"{task}_{name}": value for name, value in answer["probabilities"].items()}
         flat |= {f"pole_{name}": value for name, value in answer.get("poles", {}).items()}
+    flat |= {f"embedding_{n:03}": number for n, number in enumerate(record.get("embedding", ()))}
     return [flat] if "timeline" not in record else list(_slices(record))
 
 

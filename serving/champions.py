@@ -73,6 +73,12 @@ class Champion:
         """Return the classes' names in the order of its answers."""
         return self._card()["classes"]
 
+    @property
+    def embedding(self) -> str:
+        """Return the name of the embedding that it gives, if it gives one."""
+        card = self._card()
+        return f"musicnn/{card['front_end_sha256'][:12]}" if card.get("front_end") == "musicnn" else ""
+
     def _card(self) -> dict[str, Any]:
         path = cache_folder() / self.folder / "card.json"
         return json.loads(path.read_text(encoding="utf-8"))

@@ -36,10 +36,13 @@ class Heard:
         Its length.
     slices
         By task, float32 (n_slices, n_classes).
+    embedding
+        float32 (n_numbers,), mean over the slices, alike where music is; None if no champion gives one.
     """
 
     seconds: float
     slices: Mapping[str, np.ndarray]
+    embedding: np.ndarray | None = None
 
 
 class UnreadableError(CmgError):
@@ -72,8 +75,8 @@ class Listener:
             It is not there, no audio, empty, too long, or has samples that are no numbers.
         """
         decoded: dict[str, np.ndarray] = {}
-        features: dict[tuple[str, Any], np.ndarray] = {}
-        answers = {}
+        features: dict[tuple[str, Any], tuple[np.ndarray, np.ndarray | None]] = {}
+        answers, embedding = {}, None
         for task, (package, network) in self._opened.items():
             # Versions of release 0.2 know the log-mel alone.
             key = (package.__name__, getattr(network, "front_end", network.settings))
@@ -81,13 +84,21 @@ class Listener:
                 decoded[package.__name__] = _decoded(package, path)
             if key not in features:
                 features[key] = _features(package, decoded[package.__name__], network)
-            whole = features[key]
+            whole, described = features[key]
+            if described is not None and embedding is None:
+                embedding = described.mean(axis=0)
             parts = [
                 network.of_features(whole[first : first + _BATCH]) for first in range(0, len(whole), _BATCH)
             ]
             answers[task] = np.concatenate(parts)
         package = next(iter(self._opened.values()))[0]
-        return Heard(len(decoded[package.__name__]) / package.audio.SAMPLE_RATE, answers)
+        return Heard(len(decoded[package.__name__]) / package.audio.SAMPLE_RATE, answers, embedding)
+
+    @property
+    def embedding(self) -> str:
+        """Return the name of the embedding that `hear` gives; empty if none of the champions gives one."""
+        names = [getattr(network, "embedding", "") for _, network in self._opened.values()]
+        return next(filter(None, names), "")
 
     def is_sure(self, task: str, mean: np.ndarray) -> bool | None:
         """Return whether an answer is sure, by the version's own code; None if the version cannot say."""
@@ -148,13 +159,20 @@ def _decoded(package: Any, path: Path) -> np.ndarray:
         raise UnreadableError(error.strerror or str(error)) from None
 
 
-def _features(package: Any, samples: np.ndarray, network: Any) -> np.ndarray:
+def _features(package: Any, samples: np.ndarray, network: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what a network is given, and the embedding of each slice if its front end gives one."""
     slices = package.audio.slices(samples)
-    made = getattr(network, "features", None) or partial(package.logmel.features, settings=network.settings)
-    found = []
+    features = getattr(network, "features", None) or partial(
+        package.logmel.features, settings=network.settings
+    )
+    # Versions registered before there was an embedding have the features alone.
+    described = getattr(network, "described", lambda batch: (features(batch), None))
+    found, embeddings = [], []
     while batch := list(islice(slices, _BATCH)):
-        found.append(made(batch))
-    return np.concatenate(found)
+        numbers, embedding = described(batch)
+        found.append(numbers)
+        embeddings += [] if embedding is None else [embedding]
+    return np.concatenate(found), np.concatenate(embeddings) if embeddings else None
 
 
 def _one_thread(champion: Champion) -> Any:

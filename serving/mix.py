@@ -95,7 +95,12 @@ class Mix:
         }
 
 
-def choose(wanted: Wanted, tracks: Tracks, classes: Mapping[str, list[str]]) -> Mix:
+def choose(
+    wanted: Wanted,
+    tracks: Tracks,
+    classes: Mapping[str, list[str]],
+    embeddings: np.ndarray | None = None,
+) -> Mix:
     """Choose tracks.
 
     Parameters
@@ -106,6 +111,8 @@ def choose(wanted: Wanted, tracks: Tracks, classes: Mapping[str, list[str]]) -> 
         From `serving.track_index.Library.tracks`.
     classes
         By task, the champion's classes.
+    embeddings
+        Of the tracks, see `serving.track_index.Library.embeddings`; used for ``like`` and ``unlike``.
 
     Raises
     ------
@@ -114,7 +121,7 @@ def choose(wanted: Wanted, tracks: Tracks, classes: Mapping[str, list[str]]) -> 
     """
     query = _understood(wanted, classes)
     seeds = [_places(wanted.like, tracks), _places(wanted.unlike, tracks)]
-    ranking = rank(query, tracks.means, classes, like=seeds[0], unlike=seeds[1])
+    ranking = rank(query, tracks.means, classes, like=seeds[0], unlike=seeds[1], embeddings=embeddings)
     most = None if wanted.least is not None else wanted.number
     chosen, left_out = _distinct(ranking, tracks, wanted, most)
     heads = [pole if weight > 0 else f"not {pole}" for pole, weight in query.poles.items()]

@@ -69,6 +69,7 @@ def rank(
     *,
     like: Sequence[int] = (),
     unlike: Sequence[int] = (),
+    embeddings: np.ndarray | None = None,
 ) -> Ranking:
     """Order tracks by a query.
 
@@ -80,6 +81,8 @@ def rank(
         By task, a track's probabilities (n_tracks, n_classes), and the classes' names.
     like, unlike
         Indices of tracks that the result should, and should not, resemble; they are not in it.
+    embeddings
+        (n_tracks, n_numbers), by which tracks are alike; None: by their answers.
     """
     n = len(next(iter(means.values())))
     total, because = np.zeros(n), {}
@@ -100,7 +103,8 @@ def rank(
         if mood in classes["mood"]:
             total += np.log(_EPSILON + means["mood"][:, classes["mood"].index(mood)])
     if like or unlike:
-        total += _likeness(means, like) - _likeness(means, unlike)
+        described = means if embeddings is None else {"embedding": embeddings}
+        total += _likeness(described, like) - _likeness(described, unlike)
     score = np.exp(total - total.max()) if n else total
     allowed = np.ones(n, bool)
     if query.genres and "genre" in means:
@@ -116,13 +120,17 @@ def rank(
     )
 
 
-def _likeness(means: Mapping[str, np.ndarray], tracks: Sequence[int]) -> np.ndarray:
-    """Return how alike tracks' answers are to those of some, 0 to 1 (Bhattacharyya, mean of the tasks)."""
+def _likeness(described: Mapping[str, np.ndarray], tracks: Sequence[int]) -> np.ndarray:
+    """Return how alike all tracks are to the mean of some: cosine of embeddings, -1 to 1.
+
+    Of answers it is that of the probabilities' roots (Bhattacharyya), 0 to 1, mean of the tasks.
+    """
     if not tracks:
-        return np.zeros(len(next(iter(means.values()))))
+        return np.zeros(len(next(iter(described.values()))))
     found = []
-    for shares in means.values():
-        root = np.sqrt(np.clip(shares, 0, 1))
-        middle = root[list(tracks)].mean(axis=0)
-        found.append(root @ (middle / max(float(np.linalg.norm(middle)), 1e-9)))
+    for name, values in described.items():
+        rows = values.astype(np.float32) if name == "embedding" else np.sqrt(np.clip(values, 0, 1))
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+        middle = rows[list(tracks)].mean(axis=0)
+        found.append(rows @ (middle / max(float(np.linalg.norm(middle)), 1e-9)))
     return np.mean(found, axis=0)

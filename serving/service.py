@@ -75,6 +75,7 @@ class Service:
         self._library = Library(file)
         self._lock, self._pulling = threading.RLock(), threading.Lock()
         self._known: tuple[tuple[int, int], Tracks] | None = None
+        self._described: tuple[Tracks, Any] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
         self._copies: OrderedDict[tuple[Any, ...], Path] = OrderedDict()
         self.remaining = 0  # tracks that are still to be answered by the present champions
@@ -129,7 +130,15 @@ class Service:
             raise ParamsError(
                 "expected tracks in the library, received none. `cmg classify --index FOLDER` adds them."
             )
-        return choose(wanted, tracks, self.classes), tracks
+        embeddings = self._embeddings(tracks) if wanted.like or wanted.unlike else None
+        return choose(wanted, tracks, self.classes, embeddings), tracks
+
+    def _embeddings(self, tracks: Tracks) -> Any:
+        """Return the tracks' embeddings, read anew only after somebody wrote; None if there are none."""
+        with self._lock:
+            if self._described is None or self._described[0] is not tracks:
+                self._described = tracks, self._library.embeddings(tracks, self.champions)
+            return self._described[1]
 
     def highlights(self, mix: Mix, tracks: Tracks) -> list[tuple[float, float]]:
         """Return for each chosen track start and end, in seconds, of the part that fits best."""

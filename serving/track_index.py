@@ -48,8 +48,10 @@ ALTER TABLE prediction ADD COLUMN mean BLOB NOT NULL DEFAULT x'';
 CREATE INDEX prediction_mean ON prediction(task, model, sha256, mean);
 CREATE INDEX track_sha256 ON track(sha256, path);
 """
-# Version 3: a number that every write raises.
+# Version 3: a number that every write raises, and embeddings, by the network that gives them.
 _THIRD: Final = """
+CREATE TABLE embedding(sha256 TEXT NOT NULL, model TEXT NOT NULL, numbers BLOB NOT NULL,
+    PRIMARY KEY(sha256, model)) WITHOUT ROWID;
 CREATE TABLE state(writes INTEGER NOT NULL);
 INSERT INTO state VALUES(0);
 """
@@ -193,17 +195,17 @@ class Library:
         pool, waiting = ThreadPoolExecutor(workers), {}
         try:
             for path in files:
-                known = self._known(path, models)
+                known = self._known(path, models, listener.embedding)
                 if known:
                     yield known
                 else:
                     waiting[pool.submit(_answer, path, listener, has_tags=self._has_file)] = path
             for done in as_completed(waiting):
-                yield self._keep(waiting[done], done.result(), models)
+                yield self._keep(waiting[done], done.result(), models, listener.embedding)
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for a whole library
 
-    def _known(self, path: Path, models: Mapping[str, str]) -> Outcome | None:
+    def _known(self, path: Path, models: Mapping[str, str], embedding: str) -> Outcome | None:
         """Return what is kept of an unchanged file, by every champion; None if something is missing."""
         try:
             stat = path.stat()
@@ -224,13 +226,13 @@ class Library:
                 digest = sha256(path)
             except UnreadableError:
                 return None
-        heard = self._heard(digest, models)
+        heard = self._heard(digest, models, embedding)
         if heard and not row:  # moved, or touched
             with self._writing():
                 self._db.execute("INSERT OR REPLACE INTO track VALUES(?,?,?,?)", (at[0], digest, *at[1:]))
         return Outcome(path, heard, sha256=digest) if heard else None
 
-    def _heard(self, digest: str, models: Mapping[str, str]) -> Heard | None:
+    def _heard(self, digest: str, models: Mapping[str, str], embedding: str = "") -> Heard | None:
         seconds = self._db.execute("SELECT seconds FROM heard WHERE sha256=?", (digest,)).fetchone()
         slices = {}
         for task, model in models.items():
@@ -238,11 +240,14 @@ class Library:
             row = self._db.execute(asked, (digest, task, model)).fetchone()
             if row:
                 slices[task] = row[0]
-        if not seconds or len(slices) < len(models):
+        asked = "SELECT numbers FROM embedding WHERE sha256=? AND model=?"
+        numbers = self._db.execute(asked, (digest, embedding)).fetchone() if embedding else None
+        if not seconds or len(slices) < len(models) or bool(numbers) != bool(embedding):
             return None
-        return Heard(seconds[0], {task: _array(blob) for task, blob in slices.items()})
+        answers = {task: _array(blob) for task, blob in slices.items()}
+        return Heard(seconds[0], answers, np.frombuffer(numbers[0], "<f2") if numbers else None)
 
-    def _keep(self, path: Path, answer: _Answer, models: Mapping[str, str]) -> Outcome:
+    def _keep(self, path: Path, answer: _Answer, models: Mapping[str, str], embedding: str) -> Outcome:
         digest, heard = answer.sha256, answer.heard
         with self._writing():
             if heard is None:
@@ -258,6 +263,9 @@ class Library:
             for task, slices in heard.slices.items():
                 given = (digest, task, models[task], _blob(slices), _mean(slices))
                 self._db.execute("INSERT OR REPLACE INTO prediction VALUES(?,?,?,?,?)", given)
+            if heard.embedding is not None:
+                described = (digest, embedding, heard.embedding.astype("<f2").tobytes())
+                self._db.execute("INSERT OR REPLACE INTO embedding VALUES(?,?,?)", described)
         return Outcome(path, heard, computed=True, sha256=digest)
 
     def tracks(self, champions: Mapping[str, Champion], *, keep: bool = False) -> Tracks:
@@ -316,6 +324,16 @@ class Library:
                 for task, known in answered.items()
             },
         )
+
+    def embeddings(self, tracks: Tracks, champions: Mapping[str, Champion]) -> np.ndarray | None:
+        """Return float16 (n_tracks, n_numbers); None if the champions give none, or a track lacks its own."""
+        name = next(filter(None, (champion.embedding for champion in champions.values())), "")
+        asked = "SELECT sha256, numbers FROM embedding WHERE model=?"
+        known = dict(self._db.execute(asked, (name,)).fetchall())
+        if not known or any(digest not in known for digest in tracks.digests):
+            return None
+        whole = b"".join(known[digest] for digest in tracks.digests)
+        return np.frombuffer(whole, "<f2").reshape(len(tracks.digests), -1)
 
     def is_empty(self) -> bool:
         """Return whether there is no track."""
@@ -386,7 +404,7 @@ class Library:
     def vacuum(self) -> None:
         """Remove answers of no track, and give the space back."""
         with self._writing():
-            for table in ("heard", "prediction"):
+            for table in ("heard", "prediction", "embedding"):
                 self._db.execute(f"DELETE FROM {table} WHERE sha256 NOT IN (SELECT sha256 FROM track)")
         self._db.execute("VACUUM")
 

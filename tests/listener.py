@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import files
+from pipeline.inference import musicnn as inference_musicnn
+from pipeline.training import musicnn
 from serving import champions
 from serving.listener import Listener
 from tests.registry import tiny
@@ -32,14 +34,29 @@ def champion(patch: pytest.MonkeyPatch) -> Listener:
     return Listener(champions.pull())
 
 
-def with_moods(moods: tuple[str, str, str] = ("TotallyPositive", "CalmButWarm", "Other")) -> Listener:
-    """Keep a second champion, for moods: the graph of the first one, with other names for its classes."""
+def with_moods(
+    moods: tuple[str, str, str] = ("TotallyPositive", "CalmButWarm", "Other"),
+    *,
+    hears_by_musicnn: bool = False,
+) -> Listener:
+    """Keep a second champion, for moods: the first one with other names for its classes.
+
+    If it hears by musicnn, its classes tell nothing: what matters is the front end.
+    """
     genre = champions.champions()["genre"]
     folder = champions.cache_folder() / f"mood{genre.folder.removeprefix('genre')}"
     shutil.copytree(champions.cache_folder() / genre.folder, folder)
-    card = json.loads((folder / "card.json").read_text())
-    files.write_json(folder / "card.json", card | {"task": "mood", "classes": list(moods)})
-    digests = genre.files | {"card.json": files.sha256(folder / "card.json")}
+    card = json.loads((folder / "card.json").read_text()) | {"task": "mood", "classes": list(moods)}
+    if hears_by_musicnn:
+        shutil.copyfile(musicnn.graph(), folder / inference_musicnn.GRAPH)
+        n = inference_musicnn.N_NUMBERS
+        tiny.graph(folder / "model.onnx", [0.1, 0.2, 0.3], (n, 1))
+        card |= {"front_end": "musicnn", "front_end_sha256": files.sha256(musicnn.graph())}
+        card |= {"normaliser": {"kind": "standard", "mean": [0.0] * n, "std": [1.0] * n}}
+    files.write_json(folder / "card.json", card)
+    digests = {
+        str(path.relative_to(folder)): files.sha256(path) for path in folder.rglob("*") if path.is_file()
+    }
     mood = dataclasses.replace(genre, task="mood", folder=folder.name, files=digests)
     files.write_json(champions.cache_folder() / "mood.json", dataclasses.asdict(mood))
     return Listener(champions.champions())

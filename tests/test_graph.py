@@ -300,6 +300,22 @@ def test_colleague_has_the_same_models_without_training(restored: Project, tmp_p
     assert (clone.root / weights).read_bytes() == (restored.root / weights).read_bytes()
 
 
+PARITY = """
+from benchmarks import parity
+from serving.champions import champions
+files = parity.chosen(4)
+for champion in champions().values():
+    off = parity.by_command(files, champion) - parity.forecasts(champion).loc[list(files)]
+    print(champion.task, len(off), off.abs().max(axis=None))
+"""
+
+
+def test_the_command_answers_what_the_stage_evaluate_forecast(done: Project) -> None:
+    lines = done.run(done.python, "-c", PARITY).stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["genre", "4"], ["mood", "4"]]
+    assert all(float(line.split()[2]) <= 1e-5 for line in lines)
+
+
 def test_crossvalidation_is_one_run_with_a_child_a_fold(done: Project) -> None:
     arguments = ("--task", "genre", "--model", "lenet5", "--folds", "3")
     output = done.run(sys.executable, "-m", "pipeline.training.crossvalidate", *arguments).stdout

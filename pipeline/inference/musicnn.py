@@ -23,8 +23,10 @@ HOP_LENGTH: Final = 256
 N_MELS: Final = 96
 WINDOW: Final = 187  # frames, 3 s: what the network was trained on
 N_NUMBERS: Final = 1_506  # maximum and mean over a window of each of 753 feature maps
+N_EMBEDDING: Final = 200  # of the dense layer before the tags: alike where music is
 GRAPH: Final = "front_end.onnx"  # its name beside the graph of a model that needs it
 
+_OUTPUTS: Final = ("pooled", "embedding")  # of the graph
 _GAIN: Final = np.float32(10_000)
 _BELS: Final = np.float32(0.1)
 
@@ -101,5 +103,13 @@ class FrontEnd:
         slices
             Each float32 (220598,), from `pipeline.inference.audio.slices`.
         """
-        made = [self.session.run(None, {"mel": windows(one)})[0].mean(axis=0) for one in slices]
-        return np.stack(made)[..., None]
+        return self.described(slices)[0]
+
+    def described(self, slices: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features, and float32 (n_slices, 200): each slice's embedding, mean over its windows."""
+        made = [
+            [numbers.mean(axis=0) for numbers in self.session.run(_OUTPUTS, {"mel": windows(one)})]
+            for one in slices
+        ]
+        pooled, embeddings = zip(*made, strict=True)
+        return np.stack(pooled)[..., None], np.stack(embeddings)

@@ -30,6 +30,7 @@ class Network:
     """
 
     _frozen: musicnn.FrontEnd | None = None  # what makes the features, where it is a network
+    embedding: str = ""  # the name of what `described` gives beside the features, if it does
 
     def __init__(self, graph: Path, card: dict[str, Any]) -> None:
         import onnxruntime
@@ -41,6 +42,7 @@ class Network:
         self.front_end: Hashable = self.settings  # equal where the features are
         if card.get("front_end") == "musicnn":
             self.front_end = card["front_end_sha256"], self.settings
+            self.embedding = f"musicnn/{card['front_end_sha256'][:12]}"
             self._frozen = musicnn.FrontEnd(graph.with_name(musicnn.GRAPH))
         self.normaliser = Normaliser.from_dict(card["normaliser"])
         self.calibration = Calibration.from_card(card)
@@ -53,12 +55,17 @@ class Network:
         slices
             Each float32 (220598,), from `pipeline.inference.audio.slices`.
         """
+        return self.described(slices)[0]
+
+    def described(self, slices: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the features, and of a front end that has one an embedding, float32 (n_slices, 200)."""
         if self._frozen is None:
-            return logmel.features(slices, self.settings)
+            return logmel.features(slices, self.settings), None
         each = list(slices)
         # Behind the front end's numbers those by which the calibration tells unfamiliar audio.
         statistics = np.array([band_statistics(one) for one in logmel.features(each, self.settings)])
-        return np.concatenate([self._frozen.features(each), statistics[..., None]], axis=1)
+        numbers, embedding = self._frozen.described(each)
+        return np.concatenate([numbers, statistics[..., None]], axis=1), embedding
 
     def of_features(self, features: np.ndarray) -> np.ndarray:
         """Return float32 (n_slices, n_classes) for what `features` gives."""

@@ -1,8 +1,8 @@
 """Make musicnn's ONNX graph from the weights that the package ``musicnn`` ships; its code is never imported.
 
 The weights are those of the checkpoint ``MSD_musicnn`` (ISC licence, Music Technology Group, Universitat
-Pompeu Fabra). The graph ends in the 1,506 numbers behind the pooling over time; the dense layers to the tags
-are left out.
+Pompeu Fabra). The graph ends in the 1,506 numbers behind the pooling over time, and in the 200 that the dense
+layer before the tags makes of them; the tags are left out.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Builder:
 
 
 def build(weights: Callable[[str], np.ndarray]) -> bytes:
-    """Return the graph: ``mel`` float32 (n, 187, 96) to ``pooled`` float32 (n, 1506).
+    """Return the graph: ``mel`` float32 (n, 187, 96) to ``pooled`` (n, 1506) and ``embedding`` (n, 200).
 
     Parameters
     ----------
@@ -145,8 +145,14 @@ def build(weights: Callable[[str], np.ndarray]) -> bytes:
     pools = [net.add(kind, maps, axes=[2], keepdims=1) for kind in ("ReduceMax", "ReduceMean")]
     both = net.add("Concat", *pools, axis=3)  # (n, 753, 1, 2): maximum and mean of a map are neighbours
     net.nodes.append(helper.make_node("Flatten", [both], ["pooled"]))
+    dense = [net.constant(net.weights(f"dense/{part}")) for part in ("kernel", "bias")]
+    last = net.normalised(net.add("Relu", net.add("Gemm", net.normalised("pooled", 9), *dense)), 10)
+    net.nodes.append(helper.make_node("Identity", [last], ["embedding"]))
     given = helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["n", musicnn.WINDOW, musicnn.N_MELS])
-    answer = helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", musicnn.N_NUMBERS])
-    made = helper.make_graph(net.nodes, "musicnn", [given], [answer], net.constants)
+    answers = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("pooled", musicnn.N_NUMBERS), ("embedding", musicnn.N_EMBEDDING))
+    ]
+    made = helper.make_graph(net.nodes, "musicnn", [given], answers, net.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
     return model.SerializeToString(deterministic=True)

@@ -66,13 +66,13 @@ def write_catalog(table: pd.DataFrame) -> None:
     files.write_csv(TRACKS, table.reindex(columns=list(TRACK_COLUMNS)))
 
 
-def graph(path: Path, centres: list[float]) -> None:
-    """Write a graph that answers the class whose centre, in dB, is nearest to the mean level.
+def graph(path: Path, centres: list[float], shape: tuple[int, int] = SPEC.shape) -> None:
+    """Write a graph that answers the class whose centre, in dB, is nearest to the mean of its input.
 
     Of -(level - centre)²/100 all but the square of the level is linear, and that is the same for all classes.
     """
     n, each = len(centres), np.array(centres) / 50
-    numbers = SPEC.n_mels * SPEC.frames
+    numbers = shape[0] * shape[1]
     nodes = [
         helper.make_node("Reshape", ["x", "flat_shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["product"]),
@@ -85,7 +85,7 @@ def graph(path: Path, centres: list[float]) -> None:
         helper.make_tensor("weights", TensorProto.FLOAT, [numbers, n], weights.ravel()),
         helper.make_tensor("bias", TensorProto.FLOAT, [n], -np.square(centres) / 100),
     ]
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SPEC.shape, 1])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape, 1])
     answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", n])
     made = helper.make_graph(nodes, "loudness", [given], [answer], constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])

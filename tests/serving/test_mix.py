@@ -125,7 +125,7 @@ def test_an_index_of_the_first_version_is_taken_over(library: Library, listener,
     library.close()
     with sqlite3.connect("library.sqlite") as old:
         old.executescript(
-            "DROP TABLE state; DROP INDEX prediction_mean; DROP INDEX track_sha256; "
+            "DROP TABLE state; DROP TABLE embedding; DROP INDEX prediction_mean; DROP INDEX track_sha256; "
             "ALTER TABLE heard DROP COLUMN artist; ALTER TABLE heard DROP COLUMN title; "
             "ALTER TABLE prediction DROP COLUMN mean; "
             "PRAGMA user_version=1"
