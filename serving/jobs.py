@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from serving.attribution import UnexplainableError
 from serving.explanation import AREA, Explainer, Explanation
 from serving.listener import Heard, Listener, sha256
 
@@ -86,6 +87,23 @@ def why(listener: Listener, path: Path, question: Question) -> dict[str, Any]:
         "shares": found.shares.round(6).tolist(),
         "decided": region.astype(int).tolist(),
     }
+
+
+def why_each(listener: Listener, path: Path) -> dict[str, Any]:
+    """Return by task why its most probable class, as `why`, or ``error``: why that cannot be said.
+
+    Raises
+    ------
+    UnreadableError
+        The file cannot be decoded.
+    """
+    found: dict[str, Any] = {}
+    for task in listener.champions:
+        try:
+            found[task] = why(listener, path, Question(task))
+        except UnexplainableError as error:
+            found[task] = {"error": str(error)}
+    return found
 
 
 def why_picture(listener: Listener, path: Path, question: Question, opacity: float) -> bytes:

@@ -48,6 +48,18 @@ def test_files_are_classified_as_a_table_json_lines_and_csv(listener: Listener) 
     assert float(tabled[0][f"genre_{classes[0]}"]) == documents[0]["genre"]["probabilities"][classes[0]]
 
 
+def test_what_decided_is_said_with_the_answer(listener: Listener) -> None:
+    file = sorted(Path("data").rglob("*.wav"))[0]
+    [record] = json.loads(cmg("classify", file, "--why", "--json").stdout)
+    said = record["why"]["genre"]
+    assert (said["label"], said["schema"]) == (record["genre"]["best"], "cmg.why/1")
+    assert sum(map(sum, said["shares"])) + said["silence"] == pytest.approx(said["logit"], abs=1e-3)
+    [_, line] = cmg("classify", file, "--why").stdout.splitlines()
+    assert line.startswith(f"{file}: genre {said['label']} {said['probability']:.2f}; without the ")
+    assert re.search(r"most of it at 0\.0-0\.1 s, \d+-\d+ Hz \(\+\d+\.\d\d\)$", line)
+    assert "why" not in json.loads(cmg("classify", file, "--json").stdout)[0]
+
+
 def test_an_answer_that_is_not_sure_says_so(listener: Listener) -> None:
     """The same model with a calibration is a version of its own; the one before never doubts."""
     before = json.loads(cmg("classify", "data", "--json").stdout)
