@@ -214,5 +214,5 @@ def test_deletion_says_what_removing_does(
     assert said.startswith("genre-classifier/1 (lenet5, tiny), 3 held-out tracks\nwhat decided is ")
     assert "more than the mean of 2 on" in said
     monkeypatch.setattr(deletion, "BAR", 1.1)
-    with pytest.raises(SystemExit, match="^error: expected 110% of the tracks, received"):
+    with pytest.raises(SystemExit, match=r"^error: expected 110% of the tracks, received"):
         run_main(deletion.main)
