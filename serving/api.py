@@ -111,7 +111,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
     Parameters
     ----------
     file
-        The library's index, see `serving.library`.
+        The library's index, see `serving.track_index`.
     limits
         What a request may cost.
     """
@@ -352,6 +352,7 @@ def _add_state(app: FastAPI) -> None:
             ],
             "tracks": len(service.tracks().paths),
             "remaining": service.remaining,
+            "fault": service.fault,
         }
 
     @app.post("/v1/models/pull")
@@ -371,9 +372,11 @@ def _add_state(app: FastAPI) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse)
     def readyz(request: Request) -> PlainTextResponse:
-        """Say whether a file would be answered now."""
-        is_ready = _service(request).workers.is_ready()
-        return PlainTextResponse("ready\n" if is_ready else "busy\n", 200 if is_ready else 503)
+        """Say whether a file would be answered now, and why the library is not filled, if it cannot be."""
+        service = _service(request)
+        is_ready = service.workers.is_ready()
+        fault = f"the library is not filled: {service.fault}\n" if service.fault else ""
+        return PlainTextResponse(("ready\n" if is_ready else "busy\n") + fault, 200 if is_ready else 503)
 
 
 def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -68,12 +68,20 @@ class Champion:
         """Return the registered model and version: ``genre-classifier/7``."""
         return f"{self.task}-classifier/{self.version}"
 
+    @property
+    def classes(self) -> list[str]:
+        """Return the classes' names in the order of its answers."""
+        return self._card()["classes"]
+
+    def _card(self) -> dict[str, Any]:
+        path = cache_folder() / self.folder / "card.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
     def open(self) -> tuple[ModuleType, Any]:
         """Return the inference package that the version ships, and its network."""
         folder = cache_folder() / self.folder
         package = _shipped(folder)
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        return package, package.network.Network(folder / "model.onnx", card)
+        return package, package.network.Network(folder / "model.onnx", self._card())
 
     def explainer(self) -> Explainer:
         """Return the version's network opened such that its decisions can be taken apart.
@@ -137,6 +145,14 @@ def champions() -> dict[str, Champion]:
         pull_apart()
         found = {task: champion for task in TASKS if (champion := cached(task))}
     return found
+
+
+def are_cached() -> bool:
+    """Return whether `champions` would answer at once."""
+    try:
+        return any(cached(task) for task in TASKS)
+    except DataError:
+        return False
 
 
 def pull_apart() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -213,12 +213,17 @@ def pole_matrix() -> dict[str, dict[str, float]]:
         }
 
 
-def poles(probabilities: np.ndarray, classes: list[str]) -> dict[str, np.ndarray]:
-    """Return each pole's strength, 0 to 1, (n_tracks,), from mood probabilities (n_tracks, n_classes)."""
-    return {
-        pole: np.clip(probabilities @ [weights.get(name, 0.0) for name in classes], 0.0, 1.0)
-        for pole, weights in pole_matrix().items()
-    }
+def poles(
+    probabilities: np.ndarray, classes: list[str], *, of: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Return each pole's strength, 0 to 1, (n_tracks,), from mood probabilities (n_tracks, n_classes).
+
+    ``of`` names the poles; None for all of them.
+    """
+    matrix = pole_matrix()
+    weights = [[matrix[pole].get(name, 0.0) for name in classes] for pole in of or matrix]
+    strengths = np.array(weights) @ probabilities.astype(float).T
+    return dict(zip(of or matrix, np.clip(strengths, 0.0, 1.0), strict=True))
 
 
 def sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 import uuid
@@ -14,11 +15,13 @@ from pipeline.errors import CmgError, ParamsError
 from serving import champions as kept
 from serving import jobs
 from serving.champions import Champion, project
-from serving.library import Library, Tracks, audio_files
-from serving.listener import Listener, track_record
+from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
+from serving.track_index import Library, Tracks, audio_files
 from serving.workers import Job, Workers
 
+_LOG: Final = logging.getLogger(__name__)
+_AGAIN_SECONDS: Final = 60.0  # after which a library that could not be filled is tried again
 _COPIES: Final = 20  # of tracks that browsers cannot play, and of what decided: about 3 MB a minute each
 
 
@@ -75,9 +78,26 @@ class Service:
         self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
         self._copies: OrderedDict[tuple[Any, ...], Path] = OrderedDict()
         self.remaining = 0  # tracks that are still to be answered by the present champions
-        self._is_closing = False
-        self._filler = threading.Thread(target=self._fill, daemon=True)
+        self.fault = ""  # why the library could not be filled, as long as that is so
+        self._closing = threading.Event()
+        self._start_filler()
+
+    def _start_filler(self) -> None:
+        self._closing.clear()
+        self._filler = threading.Thread(target=self._keep_filled, daemon=True)
         self._filler.start()
+
+    def _keep_filled(self) -> None:
+        """Fill the library; what goes wrong is said, and tried again later."""
+        while not self._closing.is_set():
+            try:
+                self._fill()
+                self.fault = ""
+                return
+            except Exception as error:  # a full disk, an index that was replaced: whatever ends a thread
+                self.fault = f"{type(error).__name__}: {error}"
+                _LOG.exception("the library could not be filled; trying again in %g s", _AGAIN_SECONDS)
+            self._closing.wait(_AGAIN_SECONDS)
 
     def _fill(self) -> None:
         """Answer what the champions have not answered: all of it, once another version serves."""
@@ -88,7 +108,7 @@ class Service:
             self.remaining = len(paths)
             for _ in library.add(paths, self._listener, workers=1):
                 self.remaining -= 1
-                if self._is_closing:
+                if self._closing.is_set():
                     return
         finally:
             self.remaining = 0
@@ -137,17 +157,7 @@ class Service:
 
     def track(self, digest: str) -> dict[str, Any]:
         """Return a track's record, as `cmg classify --json` has it, with artist and title."""
-        tracks, n = self.tracks(), self.place(digest)
-        means = {task: values[n] for task, values in tracks.means.items()}
-        sure = {task: self._listener.is_sure(task, mean) for task, mean in means.items()}
-        facts = {
-            "id": digest,
-            "path": tracks.paths[n],
-            "artist": tracks.artists[n],
-            "title": tracks.titles[n],
-            "seconds": round(float(tracks.seconds[n]), 3),
-        }
-        return track_record(means, self.classes, self.champions, sure, **facts)
+        return self.tracks().record(self.place(digest), self._listener)
 
     def timeline(self, digest: str) -> dict[str, Any]:
         """Return the answers to each ten seconds of a track, by task."""
@@ -209,7 +219,7 @@ class Service:
         fresh = kept.champions()
         if fresh == self.champions:
             return False
-        self._is_closing = True
+        self._closing.set()
         self._filler.join()
         with self._lock:
             old = self.workers
@@ -217,9 +227,7 @@ class Service:
             self.champions, self._listener, self._known = fresh, Listener(fresh), None
             self.classes = self._listener.classes
         old.close()
-        self._is_closing = False
-        self._filler = threading.Thread(target=self._fill, daemon=True)
-        self._filler.start()
+        self._start_filler()
         return True
 
     def changes(self) -> list[dict[str, str]]:
@@ -236,7 +244,7 @@ class Service:
 
     def close(self) -> None:
         """End the workers and remove the playable copies."""
-        self._is_closing = True
+        self._closing.set()
         self.workers.close()
         self._filler.join()
         self._library.close()

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,12 +23,13 @@ from PIL import Image
 
 from pipeline.errors import CmgError, DataError
 from serving import champions as kept
-from serving import jobs, server, workers
+from serving import jobs, server, service, workers
 from serving.api import create_app
 from serving.attribution import UnexplainableError
 from serving.guard import Guard
 from serving.listener import Listener
 from serving.service import Limits
+from serving.track_index import Library
 from tests import listener as made
 from tests.registry import tiny
 
@@ -243,6 +245,32 @@ def test_state_and_measures_are_told(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert all(one.get("summary") for path in document["paths"].values() for one in path.values())
+
+
+def test_a_library_that_cannot_be_filled_says_so_and_is_tried_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [sqlite3.OperationalError("disk I/O error")] * 2
+    add = Library.add
+
+    def failing(self: Library, *given: Any, **named: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return add(self, *given, **named)
+
+    monkeypatch.setattr(Library, "add", failing)
+    monkeypatch.setattr(service, "_AGAIN_SECONDS", 0.2)
+    running = client.app.state.service  # type: ignore[attr-defined]
+    running._start_filler()
+    said = "the library is not filled: OperationalError: disk I/O error"
+    while said not in (answer := client.get("/readyz")).text:
+        assert running._filler.is_alive()
+    assert answer.text.startswith("ready\n")
+    assert client.get("/v1/models").json()["fault"] == "OperationalError: disk I/O error"
+    running._filler.join(60)
+    assert not faults
+    assert client.get("/readyz").text == "ready\n"
+    assert "the library could not be filled; trying again in 0.2 s" in caplog.text
 
 
 def test_the_champion_that_serves_already_is_not_fetched_as_another(client: TestClient) -> None:

@@ -14,8 +14,8 @@ from playwright.sync_api import Page
 
 from serving.api import create_app
 from serving.guard import Guard
-from serving.library import Library
 from serving.service import Limits
+from serving.track_index import Library
 from tests import listener as made
 from tests.flows import browser
 from tests.flows.stack import wait_until
