@@ -175,7 +175,7 @@ class Explainer:
             places, silent = self._places(features), self._places(self._silence(features))
             flat, reference = self._flat(places), self._flat(silent)
             slopes = attribution.multipliers(layers, flat, reference, direction)
-            shares.extend(_coarse(self._shares(places - silent, slopes)))
+            shares.extend(_coarse(self._shares(places, silent, slopes)))
             logits.extend(
                 np.stack([attribution.logits(layers, one) @ direction for one in (reference, flat)], axis=1)
             )
@@ -251,13 +251,13 @@ class Explainer:
 
     def _flat(self, places: np.ndarray) -> np.ndarray:
         """Return what the dense layers are given, (n_slices, k): the probe's is the mean over windows."""
-        return places.mean(axis=(1, 2)) if self._frozen else places.reshape(len(places), -1)
+        return places.mean(axis=(1, 2)) if self._frozen else self._head.numbers(places)
 
-    def _shares(self, places: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    def _shares(self, places: np.ndarray, silent: np.ndarray, slopes: np.ndarray) -> np.ndarray:
         """Return what each place adds, (n_slices, n_rows, n_columns)."""
         if self._frozen:
-            return (places @ slopes[:, None, :, None])[..., 0] / places.shape[2]
-        return (places * slopes.reshape(places.shape)).sum(axis=3)
+            return ((places - silent) @ slopes[:, None, :, None])[..., 0] / places.shape[2]
+        return self._head.shares(places, silent, slopes)
 
     def _grid(self, samples: np.ndarray, number: int, places: tuple[int, int]) -> Grid:
         """Return the cells of all slices; ``places`` are the rows and columns of one slice."""
