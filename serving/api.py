@@ -31,7 +31,7 @@ from serving.listener import UnreadableError, pole_matrix, poles
 from serving.mix import Wanted
 from serving.playlists import MEDIA_TYPES, Entry, playlist
 from serving.service import Limits, Service, UnknownTrackError, windows
-from serving.why_api import add_why, explained, saved
+from serving.why_api import add_why, saved
 from serving.workers import BusyError, TooLongError
 
 _WEB: Final = Path(__file__).with_name("web")
@@ -213,7 +213,7 @@ def _classified(
                 record["timeline"] = windows(dict(heard.slices), service.classes, heard.seconds)
                 record["waveform"] = service.work(jobs.waveform, path)
             if parts["why"]:
-                record["why"] = explained(service, path)
+                record["why"] = service.work(jobs.why_each, path)
         except CmgError as error:
             if alone:
                 raise

@@ -3,7 +3,7 @@
 Behind its last feature map a network has dense layers alone. With one (CNN-64, the probe) the logit is the
 sum of map times weights over all places, plus the bias: each place's share is exact. With several (LeNet-5)
 the shares are those of DeepLIFT's rescale rule (Shrikumar et al. 2017), which for one layer is the same. They
-add up as exactly, but each depends on the other places too.
+add up as exactly, but each depends on the other places too; so does that of a maximum over the map.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TINY: Final = 1e-9  # change of a unit below which its slope is taken instead
 _KEPT: Final = frozenset({"Identity", "Cast", "Dropout"})  # change no number
 _POOLS: Final = frozenset({"MaxPool", "AveragePool"})
+_GLOBAL: Final = {"GlobalAveragePool": "mean", "GlobalMaxPool": "max"}
 _MOVES_NOTHING: Final = frozenset({"Relu", "Add", "BatchNormalization", "Reshape", *_KEPT})
 _TO_CHANNELS_LAST: Final = [0, 2, 3, 1]
 _TO_CHANNELS_FIRST: Final = [0, 3, 1, 2]
@@ -60,9 +61,12 @@ class Head:
     channels_first
         Whether the map is (n, channels, rows, columns), and not with the channels last.
     layers
-        From the flattened map, channels last, to the logits.
+        From the numbers to the logits.
     rows, columns
         Where its places lie on the input.
+    pools
+        How the map becomes numbers: ``mean`` and ``max`` over all places, one after the other; flattened with
+        the channels last if there is none.
     """
 
     tensor: str
@@ -70,6 +74,36 @@ class Head:
     layers: tuple[Dense, ...]
     rows: Axis
     columns: Axis
+    pools: tuple[str, ...] = ()
+
+    def numbers(self, maps: np.ndarray) -> np.ndarray:
+        """Return what the dense layers are given, (n, k), for maps (n, n_rows, n_columns, n_channels)."""
+        if not self.pools:
+            return maps.reshape(len(maps), -1)
+        each = {"mean": maps.mean(axis=(1, 2)), "max": maps.max(axis=(1, 2))}
+        return np.concatenate([each[pool] for pool in self.pools], axis=1)
+
+    def shares(self, maps: np.ndarray, reference: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+        """Return what each place adds, (n, n_rows, n_columns).
+
+        Parameters
+        ----------
+        maps, reference
+            (n, n_rows, n_columns, n_channels).
+        slopes
+            From `multipliers`, (n, k). A change of the maximum belongs to the place where it is.
+        """
+        if not self.pools:
+            return ((maps - reference) * slopes.reshape(maps.shape)).sum(axis=3)
+        found = np.zeros(maps.shape[:3])
+        for pool, own in zip(self.pools, np.split(slopes, len(self.pools), axis=1), strict=True):
+            if pool == "mean":
+                found += ((maps - reference) @ own[:, None, :, None])[..., 0] / found[0].size
+                continue
+            flat, places = maps.reshape(len(maps), -1, maps.shape[3]), found.reshape(len(maps), -1)
+            gains = (flat.max(axis=1) - reference.max(axis=(1, 2))) * own
+            np.add.at(places, (np.arange(len(maps))[:, None], flat.argmax(axis=1)), gains)
+        return found
 
 
 def multipliers(
@@ -179,27 +213,34 @@ def read_head(graph: onnx.GraphProto) -> Head:
         layers.insert(0, layer)
     if not layers:
         raise _unexplainable("a dense layer before the softmax", _maker(makers, tensor))
-    return _before_flatten(graph, makers, constants, tensor, tuple(layers))
-
-
-def _before_flatten(
-    graph: onnx.GraphProto,
-    makers: Mapping[str, onnx.NodeProto],
-    constants: Mapping[str, np.ndarray],
-    tensor: str,
-    layers: tuple[Dense, ...],
-) -> Head:
-    flatten = _maker(makers, tensor)
-    if flatten is None or flatten.op_type not in ("Reshape", "Flatten"):
-        raise _unexplainable("a flattened feature map before the dense layers", flatten)
-    name, channels_first = flatten.input[0], False
+    name, pools = _numbers(makers, tensor)
+    channels_first = bool(pools)
     turned = _maker(makers, name)
-    if turned is not None and turned.op_type == "Transpose":
+    if turned is not None and turned.op_type == "Transpose" and not pools:
         if list(_attribute(turned, "perm", [])) != _TO_CHANNELS_LAST:
             raise _unexplainable("a map turned to channels last", turned)
         name, channels_first = turned.input[0], True
     rows, columns = _axes(graph, makers, constants, name)
-    return Head(name, channels_first, layers, rows, columns)
+    return Head(name, channels_first, tuple(layers), rows, columns, pools)
+
+
+def _numbers(makers: Mapping[str, onnx.NodeProto], tensor: str) -> tuple[str, tuple[str, ...]]:
+    """Return the map that becomes the dense layers' numbers, and how: by pools, or flattened if none."""
+    node = _maker(makers, tensor)
+    parts = list(node.input) if node is not None and node.op_type == "Concat" else [tensor]
+    found = []
+    for part in parts:
+        node = _maker(makers, part)
+        if node is None or node.op_type not in ("Reshape", "Flatten", "Squeeze"):
+            raise _unexplainable("a feature map, flattened or pooled, before the dense layers", node)
+        pool = _maker(makers, node.input[0])
+        if pool is not None and pool.op_type in _GLOBAL:
+            found.append((pool.input[0], _GLOBAL[pool.op_type]))
+        elif len(parts) == 1:
+            return node.input[0], ()
+    if len(found) != len(parts) or len({name for name, _ in found}) != 1:
+        raise _unexplainable("pools of one feature map", node)
+    return found[0][0], tuple(pool for _, pool in found)
 
 
 def _dense(
@@ -258,15 +299,16 @@ def _window(
     node: onnx.NodeProto, constants: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a window's size, its steps and the padding before, each (2,)."""
+    size = np.array(_attribute(node, "kernel_shape", None) or constants[node.input[1]].shape[2:])
+    size = (size - 1) * np.array(_attribute(node, "dilations", [1, 1])) + 1
+    stride = np.array(_attribute(node, "strides", [1, 1]))
+    before = np.array(_attribute(node, "pads", [0, 0, 0, 0])[:2])
     if str(_attribute(node, "auto_pad", "NOTSET")).startswith("SAME"):
-        raise _unexplainable("windows without automatic padding", node)
-    size = _attribute(node, "kernel_shape", None) or constants[node.input[1]].shape[2:]
-    dilation = np.array(_attribute(node, "dilations", [1, 1]))
-    return (
-        (np.array(size) - 1) * dilation + 1,
-        np.array(_attribute(node, "strides", [1, 1])),
-        np.array(_attribute(node, "pads", [0, 0, 0, 0])[:2]),
-    )
+        # What a step of more than one pads depends on the input's size, but for windows of two.
+        if ((stride > 1) & (size > 2)).any():
+            raise _unexplainable("windows whose padding is known", node)
+        before = (size - 1) // 2
+    return size, stride, before
 
 
 def _maker(makers: Mapping[str, onnx.NodeProto], name: str) -> onnx.NodeProto | None:

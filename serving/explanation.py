@@ -79,6 +79,8 @@ class Explanation:
     ----------
     label
         The class that is explained.
+    probability
+        Of it, as `Explainer.probabilities`.
     grid
         The cells.
     shares
@@ -90,6 +92,7 @@ class Explanation:
     """
 
     label: str
+    probability: float
     grid: Grid
     shares: np.ndarray
     silence: float
@@ -155,7 +158,7 @@ class Explainer:
         """Return the settings of the network's log-mel."""
         return self._network.settings
 
-    def explain(self, samples: np.ndarray, label: str) -> Explanation:
+    def explain(self, samples: np.ndarray, label: str = "") -> Explanation:
         """Return what speaks for a class.
 
         Parameters
@@ -163,26 +166,26 @@ class Explainer:
         samples
             float32 (n_samples,) at 22 050 Hz.
         label
-            One of ``classes``.
+            One of ``classes``; blank for the most probable.
         """
-        if label not in self.classes:
+        if label and label not in self.classes:
             raise ParamsError(f"expected one of {', '.join(self.classes)}, received {label[:80]!r}.")
-        direction = np.eye(len(self.classes))[self.classes.index(label)] - 1 / len(self.classes)
-        layers = self._head.layers
-        shares: list[np.ndarray] = []
-        logits: list[np.ndarray] = []
-        for features in self._features(samples):
-            places, silent = self._places(features), self._places(self._silence(features))
-            flat, reference = self._flat(places), self._flat(silent)
-            slopes = attribution.multipliers(layers, flat, reference, direction)
-            shares.extend(_coarse(self._shares(places - silent, slopes)))
-            logits.extend(
-                np.stack([attribution.logits(layers, one) @ direction for one in (reference, flat)], axis=1)
-            )
-        grid = self._grid(samples, len(shares), places.shape[1:3])
-        silence, logit = np.mean(logits, axis=0)
-        mean = np.concatenate(shares, axis=1) / len(shares)
-        return Explanation(label, grid, mean, float(silence), float(logit))
+        pairs = [(self._places(one), self._places(self._silence(one))) for one in self._features(samples)]
+        places, silent = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        logits, silence = (self._logits(one) for one in (places, silent))
+        probabilities = self._softmax(logits).mean(axis=0)
+        number = self.classes.index(label) if label else int(probabilities.argmax())
+        direction = np.eye(len(self.classes))[number] - 1 / len(self.classes)
+        flat, reference = self._flat(places), self._flat(silent)
+        slopes = attribution.multipliers(self._head.layers, flat, reference, direction)
+        return Explanation(
+            self.classes[number],
+            float(probabilities[number]),
+            self._grid(samples, len(places), places.shape[1:3]),
+            np.concatenate(_coarse(self._shares(places, silent, slopes)), axis=1) / len(places),
+            float((silence @ direction).mean()),
+            float((logits @ direction).mean()),
+        )
 
     def probabilities(self, samples: np.ndarray) -> np.ndarray:
         """Return the network's probabilities, mean over slices: (n_classes,).
@@ -190,15 +193,17 @@ class Explainer:
         With the version's temperature, but not made level where audio is unfamiliar: a recording of which a
         part has been removed always is.
         """
-        calibration = getattr(self._network, "calibration", None)
-        temperature = 1.0 if calibration is None else calibration.temperature
-        found = []
-        for features in self._features(samples):
-            places = self._places(features)
-            logits = attribution.logits(self._head.layers, self._flat(places)) / temperature
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            found.append(powers / powers.sum(axis=1, keepdims=True))
-        return np.concatenate(found).mean(axis=0)
+        each = [self._softmax(self._logits(self._places(one))) for one in self._features(samples)]
+        return np.concatenate(each).mean(axis=0)
+
+    def _logits(self, places: np.ndarray) -> np.ndarray:
+        return attribution.logits(self._head.layers, self._flat(places))
+
+    def _softmax(self, logits: np.ndarray) -> np.ndarray:
+        calibration = getattr(self._network, "calibration", None)  # of versions of release 0.2 there is none
+        logits = logits / (1.0 if calibration is None else calibration.temperature)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
 
     def only(self, samples: np.ndarray, grid: Grid, region: np.ndarray) -> np.ndarray:
         """Return the recording with nothing but a region of the grid to be heard."""
@@ -251,13 +256,13 @@ class Explainer:
 
     def _flat(self, places: np.ndarray) -> np.ndarray:
         """Return what the dense layers are given, (n_slices, k): the probe's is the mean over windows."""
-        return places.mean(axis=(1, 2)) if self._frozen else places.reshape(len(places), -1)
+        return places.mean(axis=(1, 2)) if self._frozen else self._head.numbers(places)
 
-    def _shares(self, places: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    def _shares(self, places: np.ndarray, silent: np.ndarray, slopes: np.ndarray) -> np.ndarray:
         """Return what each place adds, (n_slices, n_rows, n_columns)."""
         if self._frozen:
-            return (places @ slopes[:, None, :, None])[..., 0] / places.shape[2]
-        return (places * slopes.reshape(places.shape)).sum(axis=3)
+            return ((places - silent) @ slopes[:, None, :, None])[..., 0] / places.shape[2]
+        return self._head.shares(places, silent, slopes)
 
     def _grid(self, samples: np.ndarray, number: int, places: tuple[int, int]) -> Grid:
         """Return the cells of all slices; ``places`` are the rows and columns of one slice."""

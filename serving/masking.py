@@ -12,6 +12,7 @@ N_FFT: Final = 2048
 HOP_LENGTH: Final = 512
 N_BINS: Final = N_FFT // 2 + 1
 
+_MORE: Final = 2  # frames
 _BLOCK: Final = 64  # frames at a time: 0.5 MB of spectrum, whatever the recording's length
 
 
@@ -47,18 +48,18 @@ def apply(samples: np.ndarray, region: np.ndarray, rows: np.ndarray, columns: np
     np.float32(0.0)
     """
     window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
-    frames = n_frames(len(samples))
-    length = (frames - 1) * HOP_LENGTH + N_FFT
-    padded = np.pad(samples, (N_FFT // 2, length - len(samples) - N_FFT // 2))
-    heard, overlap = np.zeros(length, np.float32), np.zeros(length, np.float32)
+    # As many frames before and behind that as many overlap everywhere: their squares then add up to 1.5.
+    columns = np.pad(columns[: n_frames(len(samples))], _MORE, mode="edge")
+    length = (len(columns) - 1) * HOP_LENGTH + N_FFT
+    before = N_FFT // 2 + _MORE * HOP_LENGTH
+    padded = np.pad(samples, (before, length - len(samples) - before))
+    heard = np.zeros(length, np.float32)
     each = sliding_window_view(padded, N_FFT)[::HOP_LENGTH]  # (n_frames, n_fft), no copy
-    for first in range(0, frames, _BLOCK):
+    for first in range(0, len(columns), _BLOCK):
         block = slice(first, first + _BLOCK)
         spectrum = scipy.fft.rfft(each[block] * window, axis=1)
         spectrum *= region[rows][:, columns[block]].T.astype(np.float32)
-        parts = scipy.fft.irfft(spectrum, axis=1) * window
+        parts = scipy.fft.irfft(spectrum, axis=1) * (window / np.float32(1.5))
         for start, part in zip(range(first * HOP_LENGTH, length, HOP_LENGTH), parts, strict=False):
             heard[start : start + N_FFT] += part
-            overlap[start : start + N_FFT] += window * window
-    inside = slice(N_FFT // 2, N_FFT // 2 + len(samples))
-    return heard[inside] / overlap[inside]
+    return heard[before : before + len(samples)]

@@ -16,7 +16,6 @@ from starlette.background import BackgroundTask
 
 from pipeline.inference.audio import SUFFIXES
 from serving import jobs
-from serving.attribution import UnexplainableError
 from serving.explanation import AREA
 from serving.jobs import Question
 from serving.service import Service
@@ -112,17 +111,6 @@ def saved(upload: UploadFile) -> Iterator[Path]:
         shutil.copyfileobj(upload.file, copy)
         copy.flush()
         yield Path(copy.name)
-
-
-def explained(service: Service, path: Path) -> dict[str, Any]:
-    """Return for each task why its most probable class, or ``error``: why that cannot be said."""
-    found = {}
-    for task in service.champions:
-        try:
-            found[task] = service.work(jobs.why, path, Question(task))
-        except UnexplainableError as error:
-            found[task] = {"error": str(error)}
-    return found
 
 
 def _service(request: Request) -> Service:

@@ -449,7 +449,7 @@ def test_a_version_that_cannot_say_what_decided_says_so(
         jobs.why(older, file, jobs.Question("genre"))
 
     def by_older(job: workers.Job, *arguments: Any, seconds: float) -> Any:
-        return job(older if job is jobs.why else listener, *arguments)
+        return job(older if job in (jobs.why, jobs.why_each) else listener, *arguments)
 
     monkeypatch.setattr(client.app.state.service.workers, "do", by_older)
     sent = {"file": (file.name, file.read_bytes())}

@@ -22,7 +22,7 @@ from serving.explanation import Explainer, Grid, chosen
 from tests.registry import tiny
 
 CLASSES = ["a", "b", "c", "d"]
-KINDS = ("cnn64", "lenet5", "musicnn_probe")
+KINDS = ("cnn64", "cnn64_gap", "lenet5", "musicnn_probe")
 SPEC = {"n_fft": 2048, "hop_length": 512, "n_mels": 128}
 
 
@@ -40,9 +40,10 @@ def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     model = models.build(name, shape, len(CLASSES))
     model(np.zeros((1, *shape, 1), np.float32))
     for layer in model.layers:
-        if layer.get_weights():
-            kernel, bias = layer.get_weights()
-            layer.set_weights([kernel, np.linspace(-0.3, 0.2, len(bias), dtype=np.float32)])
+        own = layer.get_weights()
+        layer.set_weights(
+            [one if one.ndim > 1 else np.linspace(0.1, 0.5, len(one), dtype=np.float32) for one in own]
+        )
     model.export(folder / "model.onnx", format="onnx", verbose=False)
     each = shape[0]
     normaliser = {"kind": "standard", "mean": [0.5 if is_probe else -40.0] * each, "std": [9.0] * each}
