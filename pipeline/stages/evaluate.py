@@ -37,12 +37,16 @@ from pipeline.training.weights import load_model
 def draw(
     test: Predicted,
     before: Predicted,
+    shares: np.ndarray,
     card: dict[str, Any],
     calibration: Calibration,
     folder: Path,
     n_bins: int,
 ) -> None:
-    """Write the test part's pictures, also of what it was ``before`` calibration, and DVC's plots' data."""
+    """Write the test part's pictures, also of what it was ``before`` calibration, and DVC's plots' data.
+
+    ``shares`` are the annotators', float (n_tracks, n_classes).
+    """
     from sklearn.metrics import confusion_matrix
 
     classes, title = card["classes"], headline(card)
@@ -50,7 +54,7 @@ def draw(
     counts = confusion_matrix(test.truth, guess, labels=range(len(classes)))
     plots.confusion(counts, classes, title, folder / "confusion.png")
     picture = folder / "calibration.png"
-    plots.calibration(test.truth, test.probabilities, before.probabilities, n_bins, title, picture)
+    plots.calibration(shares, test.probabilities, before.probabilities, n_bins, title, picture)
     found = scores.sure(test.truth, test.probabilities, calibration)
     marked = (found["coverage"], found["sure_accuracy"]) if "sure_accuracy" in found else None
     coverage, accuracy = scores.abstention(test.truth, test.probabilities)
@@ -98,9 +102,9 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     parts = {part: corrected(raw[part], rows[part], calibration) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics: dict[str, Any] = {key: card[key] for key in head}
-    metrics |= {part: score(predicted, settings.evaluate) for part, predicted in parts.items()}
+    metrics |= {part: score(predicted, settings.evaluate, rows[part]) for part, predicted in parts.items()}
     metrics["calibration"] = calibration.as_dict()
-    metrics["uncalibrated"] = score(raw["test"], settings.evaluate)
+    metrics["uncalibrated"] = score(raw["test"], settings.evaluate, rows["test"])
     shares = {part: shares_of(predicted, table) for part, predicted in parts.items()}
     for part, predicted in parts.items():
         metrics[part]["track"] |= scores.sure(predicted.truth, predicted.probabilities, calibration)
@@ -111,7 +115,7 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))
     folder, n_bins = plots_folder(task, name), settings.evaluate.calibration_bins
-    draw(parts["test"], raw["test"], card, calibration, folder, n_bins)
+    draw(parts["test"], raw["test"], shares["test"], card, calibration, folder, n_bins)
     write_classes(parts["test"], shares["test"], card)
     log(metrics, card)
     return metrics
