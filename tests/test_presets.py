@@ -135,4 +135,4 @@ def test_the_command_line(workspace: Path) -> None:
     assert good.returncode == 0
     assert "  train.augment: none → specaugment\n" in good.stdout
     assert bad.returncode == 2
-    assert bad.stderr == "error: expected a preset, one of gtzan, report, sample, received 'none'.\n"
+    assert bad.stderr == "error: expected a preset, one of gtzan, library, report, sample, received 'none'.\n"
