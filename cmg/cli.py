@@ -33,6 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # rich takes half of the time in which --help answers
 )
 labels = typer.Typer(
     help="Mood labels: check and add new ones, see where they help most.", no_args_is_help=True
@@ -123,7 +124,7 @@ Reason = Annotated[str, typer.Option(help="Kept with the change.", show_default=
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change; change nothing.")]
 
 
-@labels.command()
+@labels.command(short_help="Take back labels of a track or an annotator.")
 def remove(
     track: Track = "",
     annotator: Whose = "",
@@ -142,7 +143,7 @@ def remove(
     _print_changed(changed, as_json=as_json, dry_run=dry_run)
 
 
-@labels.command()
+@labels.command(short_help="Give a label of a track another mood.")
 def correct(
     track: Track,
     mood: Annotated[str, typer.Argument(metavar="MOOD", help="What it should be.", show_default=False)],
@@ -162,7 +163,7 @@ def correct(
     _print_changed(changed, as_json=as_json, dry_run=dry_run)
 
 
-@labels.command()
+@labels.command(short_help="Say how far annotators agree.")
 def agreement(as_json: AsJson = False) -> None:
     """Say how far annotators agree: overall, by mood, and who differs from whom."""
     from pipeline.labelling import agreement
@@ -173,11 +174,12 @@ def agreement(as_json: AsJson = False) -> None:
     _print_json(found.as_dict()) if as_json else _print_agreement(found)
 
 
-@labels.command()
+@labels.command(short_help="List the labels most likely wrong.")
 def audit(
     task: Annotated[Literal["genre", "mood"], typer.Option(help="Whose labels.")] = "mood",
     model: Annotated[
-        Literal["lenet5", "cnn64", "musicnn_probe"], typer.Option(help="Whose cross-validation tells.")
+        Literal["lenet5", "cnn64", "cnn64_gap", "musicnn_probe"],
+        typer.Option(help="Whose cross-validation tells."),
     ] = "lenet5",
     top: Annotated[int, typer.Option(help="How many labels to list.")] = 20,
     folds: Annotated[
@@ -198,7 +200,7 @@ def audit(
     print("\n".join([*found.notes(), f"listen to them: {audit.PAGE}"]))
 
 
-@labels.command(name="next")
+@labels.command(name="next", short_help="List the tracks whose label would help most.")
 def next_(
     n: Annotated[int, typer.Option("-n", help="How many tracks.")] = 50,
     out: Annotated[

@@ -6,10 +6,10 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TextIO
 
 import typer
 
@@ -18,8 +18,9 @@ from pipeline.untrusted import visible
 
 if TYPE_CHECKING:
     from serving.champions import Champion
-    from serving.library import Library, Tracks
+    from serving.listener import Heard, Listener
     from serving.mix import Mix
+    from serving.track_index import Library, Tracks
 
 _SHOWN: Final = 60  # characters of a file's name
 _CORES: Final = os.cpu_count() or 1
@@ -47,8 +48,15 @@ index = typer.Typer(help="The library's index.", no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``cmg``."""
-    for command in (classify, timeline, recommend, tag, serve):
-        app.command()(command)
+    shown: dict[Callable[..., None], str] = {  # in the list of commands, where a longer line would be cut
+        classify: "Say genre and mood of files.",
+        timeline: "Say the moods of a file over time.",
+        recommend: "Choose the tracks that fit a mood best.",
+        tag: "Write the mood of files into their tags; take it back.",
+        serve: "Start the page and the HTTP interface.",
+    }
+    for command, short in shown.items():
+        app.command(short_help=short)(command)
     app.add_typer(models, name="models")
     app.add_typer(index, name="index")
 
@@ -58,15 +66,31 @@ def classify(
     as_json: AsJson = False,
     as_lines: AsLines = False,
     as_csv: AsCsv = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the same table as Parquet.", show_default=False),
+    ] = None,
+    per_slice: Annotated[
+        bool,
+        typer.Option("--per-slice", help="A row per ten seconds; in JSON a timeline in every record."),
+    ] = False,
     keep: Annotated[bool, typer.Option("--index", help="Keep the answers in the library's index.")] = False,
     library: IndexFile = None,
     workers: Workers = _CORES,
 ) -> None:
     """Say genre and mood of FILES. Exit code 2 if a file could not be read; each is listed."""
     from serving.champions import champions
-    from serving.library import Library, audio_files, library_file
     from serving.listener import SCHEMA, Listener
+    from serving.track_index import Library, audio_files, library_file
 
+    if per_slice and not (as_json or as_lines or as_csv or parquet):
+        raise CmgError(
+            "expected --json, --jsonl, --csv or --parquet with --per-slice, received none of them."
+        )
+    if parquet and (as_json or as_lines or as_csv):
+        raise CmgError(
+            "expected one of --json, --jsonl, --csv and --parquet, received --parquet and another."
+        )
     found, missing = audio_files(files)
     if not found and not missing:
         raise DataError(
@@ -83,30 +107,43 @@ def classify(
                 unread.append((str(done.path), done.reason))
                 yield {"schema": SCHEMA, "path": str(done.path), "error": done.reason}
             else:
-                yield listener.record(done.path, done.heard)
+                record = listener.record(done.path, done.heard)
+                yield record | ({"timeline": _windows(listener, done.heard)} if per_slice else {})
         target.close()
+
+    def in_order() -> list[dict[str, Any]]:
+        return sorted(records(), key=lambda record: record["path"])
 
     if as_lines:
         for record in records():
             print(json.dumps(record, ensure_ascii=False), flush=True)
     elif as_json:
-        print(json.dumps(sorted(records(), key=lambda record: record["path"]), ensure_ascii=False, indent=2))
-    elif as_csv:
-        _print_csv([_flat(record) for record in sorted(records(), key=lambda record: record["path"])])
+        print(json.dumps(in_order(), ensure_ascii=False, indent=2))
+    elif as_csv or parquet:
+        rows = [row for record in in_order() for row in _rows(record)]
+        _write_parquet(rows, parquet) if parquet else _write_csv(rows, sys.stdout)
     else:
-        _print_table(
-            [_row(record) for record in sorted(records(), key=lambda r: r["path"]) if not record["error"]]
-        )
+        _print_table([_row(record) for record in in_order() if not record["error"]])
     for path, reason in unread:
         print(f"unreadable: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if unread:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
-def timeline(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: AsJson = False) -> None:
+def timeline(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    as_json: AsJson = False,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture to write.", show_default=False)
+    ] = None,
+) -> None:
     """Say the mood of every ten seconds of FILE, and where each mood is strongest."""
+    from serving import jobs
     from serving.champions import champions
     from serving.listener import Listener
+
+    if png and png.suffix.lower() != ".png":
+        raise CmgError(f"expected a picture .png, received {png}. Name it so.")
 
     listener = Listener(_said(champions()))
     task = "mood" if "mood" in listener.classes else "genre"
@@ -122,6 +159,14 @@ def timeline(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: AsJ
         }
         for n, shares in enumerate(slices)
     ]
+    if png:
+        import numpy as np
+
+        from pipeline.reporting import plots
+
+        loudness = np.array(jobs.waveform(listener, file))
+        plots.timeline(loudness, slices, names, heard.seconds, visible(file.name), png)
+        print(f"written: {png}", file=sys.stderr)
     peaks = [
         windows[int(slices[:, n].argmax())]
         | {"label": name, "probability": round(float(slices[:, n].max()), 4)}
@@ -181,22 +226,21 @@ def recommend(
     """Choose the tracks of the library that fit a mood best, and say how many really do."""
     from pipeline.files import write_text
     from serving.champions import champions
-    from serving.library import Library, library_file
-    from serving.listener import Listener
     from serving.mix import Wanted, choose
     from serving.playlists import MEDIA_TYPES, Entry, playlist
+    from serving.track_index import Library, library_file
 
     if output and output.suffix[1:] not in MEDIA_TYPES:
         raise CmgError(f"expected a playlist .m3u8, .xspf or .jspf, received {output}. Name it so.")
     known = _said(champions())
     target = Library(library or library_file())
     _fill_first(target, known)
-    tracks = target.tracks(known)
+    tracks = target.tracks(known, keep=True)
     if not tracks.paths:
         raise CmgError(
             "expected tracks in the library, received none. `cmg classify --index FOLDER` adds them."
         )
-    numbers = {path: n for n, path in enumerate(tracks.paths)}
+    numbers = {path: n for n, path in enumerate(tracks.paths)} if like or unlike else {}
     wanted = Wanted(
         text=" ".join(words or []),
         excluded=excluded,
@@ -207,7 +251,7 @@ def recommend(
         least=least,
         per_artist=per_artist,
     )
-    mix = choose(wanted, tracks, Listener(known).classes)
+    mix = choose(wanted, tracks, {task: champion.classes for task, champion in known.items()})
     if as_json:
         print(json.dumps(mix.as_dict(tracks), ensure_ascii=False))
     else:
@@ -229,6 +273,19 @@ def tag(
     write: Annotated[
         bool, typer.Option("--write", help="Write; without it, only say what would change.")
     ] = False,
+    genre: Annotated[
+        Literal["keep", "fill", "replace"],
+        typer.Option(help="The genre too: never, where the file has none, or always."),
+    ] = "keep",
+    all_moods: Annotated[
+        bool, typer.Option("--all-moods", help="Also the moods at least half as probable as the first.")
+    ] = False,
+    only_sure: Annotated[
+        bool, typer.Option("--only-sure", help="Leave files of which the model cannot say how sure it is.")
+    ] = False,
+    keep_mtime: Annotated[
+        bool, typer.Option("--keep-mtime", help="Leave the time at which each file was changed.")
+    ] = False,
     undo: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Take back what was written.", show_default=False)
     ] = None,
@@ -239,48 +296,65 @@ def tag(
     if undo is not None:
         _untag(undo)
         return
-    from serving.champions import champions
-    from serving.library import Library, audio_files
-    from serving.listener import Listener
+    from serving.track_index import Library, audio_files
 
     found, missing = audio_files(files or [])
     if not found and not missing:
         raise CmgError("expected audio files to tag, received none. Name files or a folder.")
-    known = _said(champions())
-    if "mood" not in known:
-        raise CmgError("expected a champion for moods, received none. Label moods, then `dvc repro`.")
-    listener = Listener(known)
+    listener = _listener_for_tags(genre)
     journal = Path.cwd() / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.cmgundo"
     rows, refused = [], [(str(path), reason) for path, reason in missing]
-    unsure = 0
+    unsure = changed = 0
     for done in _progress(Library(Path(":memory:")).add(found, listener, workers=_CORES), len(found)):
         if done.heard is None:
             refused.append((str(done.path), done.reason))
             continue
         record = listener.record(done.path, done.heard)
-        if record["mood"]["label"] is None:
+        if record["mood"]["label"] is None or (only_sure and not record["mood"]["sure"]):
             unsure += 1
             continue
-        fields = tags.fields_of(record)
-        before = tags.mood_of(done.path)
+        before = {"MOOD": tags.mood_of(done.path), "GENRE": tags.genre_of(done.path)}
+        has_genre = genre == "replace" or (genre == "fill" and not before["GENRE"])
+        fields = tags.fields_of(record, all_moods=all_moods, genre=has_genre)
         try:
-            changed = (
-                tags.write(done.path, fields, journal) if write else tags.would_change(done.path, fields)
-            )
+            if not (
+                tags.write(done.path, fields, journal, expected=done.sha256, keep_mtime=keep_mtime)
+                if write
+                else tags.would_change(done.path, fields)
+            ):
+                continue
         except (tags.TagError, OSError) as error:
             refused.append((str(done.path), str(error).removeprefix(f"{done.path}: ")))
             continue
-        if changed:
-            rows.append([_short(str(done.path)), "MOOD", before or "none", fields["MOOD"]])
+        changed += 1
+        rows += [
+            [_short(str(done.path)), field, visible(old) or "none", "; ".join(fields[field])]
+            for field, old in before.items()
+            if field in fields
+        ]
     if rows:
         _print_table(
             sorted(rows), ["file", "field", "before" if write else "now", "now" if write else "would be"]
         )
-    print(_tagged_in_words(len(rows), unsure, journal if write else None), file=sys.stderr)
+    print(_tagged_in_words(changed, unsure, journal if write else None), file=sys.stderr)
     for path, reason in refused:
         print(f"not tagged: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if refused:
         raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _listener_for_tags(genre: str) -> Listener:
+    from serving.champions import champions
+    from serving.listener import Listener
+
+    known = _said(champions())
+    if "mood" not in known:
+        raise CmgError("expected a champion for moods, received none. Label moods, then `dvc repro`.")
+    if genre != "keep" and "genre" not in known:
+        raise CmgError(
+            f"expected a champion for genres, as --genre {genre} asks, received none. `dvc repro` trains one."
+        )
+    return Listener(known)
 
 
 def serve(
@@ -353,7 +427,7 @@ def pull() -> None:
 @index.command()
 def status(library: IndexFile = None) -> None:
     """Say what the index holds."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     found = Library(library or library_file()).status()
     print(
@@ -367,15 +441,48 @@ def status(library: IndexFile = None) -> None:
 @index.command()
 def forget(folder: Annotated[Path, typer.Argument(metavar="DIR")], library: IndexFile = None) -> None:
     """Forget a file, or all below a folder; the files stay."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     print(f"forgotten: {Library(library or library_file()).forget(folder.absolute())}")
+
+
+@index.command(short_help="Write all answers of the present models as a table.")
+def export(
+    out: Annotated[
+        Path, typer.Argument(metavar="FILE", help=".csv, .jsonl or .parquet.", show_default=False)
+    ],
+    library: IndexFile = None,
+) -> None:
+    """Write what the present models answered for every track of the index as a table."""
+    from io import StringIO
+
+    from pipeline.files import write_text
+    from serving.champions import champions
+    from serving.listener import Listener
+    from serving.track_index import Library, library_file
+
+    if out.suffix not in (".csv", ".jsonl", ".parquet"):
+        raise CmgError(f"expected a table .csv, .jsonl or .parquet, received {out}. Name it so.")
+    listener = Listener(_said(champions()))
+    tracks = Library(library or library_file()).tracks(listener.champions)
+    records = [tracks.record(n, listener) for n in range(len(tracks.paths))]
+    if out.suffix == ".jsonl":
+        write_text(out, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    else:
+        rows = [row for record in records for row in _rows(record)]
+        if out.suffix == ".parquet":
+            _write_parquet(rows, out)
+            return
+        table = StringIO()
+        _write_csv(rows, table)
+        write_text(out, table.getvalue())
+    print(f"written: {out}", file=sys.stderr)
 
 
 @index.command()
 def vacuum(library: IndexFile = None) -> None:
     """Remove answers of no track, and give the space back."""
-    from serving.library import Library, library_file
+    from serving.track_index import Library, library_file
 
     Library(library or library_file()).vacuum()
 
@@ -400,12 +507,13 @@ def _said(known: Mapping[str, Champion]) -> Mapping[str, Champion]:
 def _fill_first(target: Library, known: Mapping[str, Champion]) -> None:
     """Fill an empty index with the project's own tracks."""
     from serving.champions import project
-    from serving.library import audio_files
-    from serving.listener import Listener
 
     own = project() / "data" / "gtzan"
-    if target.status()["tracks"] or not own.is_dir():
+    if not target.is_empty() or not own.is_dir():
         return
+    from serving.listener import Listener
+    from serving.track_index import audio_files
+
     found, _ = audio_files([own])
     print(f"the library is empty; adding the project's own {len(found)} tracks", file=sys.stderr)
     for _ in _progress(target.add(found, Listener(known), workers=_CORES), len(found)):
@@ -446,32 +554,70 @@ def _row(record: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+def _windows(listener: Listener, heard: Heard) -> dict[str, Any]:
+    from serving.service import windows
+
+    return windows(dict(heard.slices), listener.classes, heard.seconds)
+
+
+def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a record as rows of a table: one, or one per slice if it has a timeline."""
     flat: dict[str, Any] = {
         "path": record["path"],
-        "seconds": record.get("seconds", ""),
+        "seconds": record.get("seconds"),
         "error": record["error"] or "",
     }
-    for task in ("genre", "mood"):
-        if task in record:
-            answer = record[task]
-            flat |= {task: answer["label"] or "", f"{task}_best": answer["best"]}
-            flat[f"{task}_model"] = record["model"][task]
-            flat |= {f"{task}_{name}": value for name, value in record[task]["probabilities"].items()}
-            flat |= {f"pole_{name}": value for name, value in record[task].get("poles", {}).items()}
-    return flat
+    flat |= {name: record[name] for name in ("id", "artist", "title") if name in record}
+    for task in _tasks(record):
+        answer = record[task]
+        flat |= {task: answer["label"] or "", f"{task}_best": answer["best"]}
+        flat[f"{task}_model"] = record["model"][task]
+        flat |= {f"{task}_{name}": value for name, value in answer["probabilities"].items()}
+        flat |= {f"pole_{name}": value for name, value in answer.get("poles", {}).items()}
+    return [flat] if "timeline" not in record else list(_slices(record))
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
+def _slices(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    tasks = {task: record["timeline"]["tasks"][task] for task in _tasks(record)}
+    for number, parts in enumerate(zip(*(one["windows"] for one in tasks.values()), strict=True)):
+        row = {"path": record["path"], "slice": number, "start": parts[0]["start"], "end": parts[0]["end"]}
+        for (task, one), part in zip(tasks.items(), parts, strict=True):
+            row[f"{task}_model"] = record["model"][task]
+            names = [f"{task}_{name}" for name in one["classes"]]
+            row |= dict(zip(names, part["probabilities"], strict=True))
+        yield row
+
+
+def _tasks(record: Mapping[str, Any]) -> list[str]:
+    return [task for task in ("genre", "mood") if task in record]
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     from pipeline.untrusted import marked
 
-    heads = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    heads = _heads(rows)
+    writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(heads)
     writer.writerows(
-        [marked(row[name]) if isinstance(row.get(name), str) else row.get(name, "") for name in heads]
+        [marked(row[name]) if isinstance(row.get(name), str) else row.get(name) for name in heads]
         for row in rows
     )
+
+
+def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    from pipeline.files import replacing
+
+    table = pyarrow.table({name: [row.get(name) for row in rows] for name in _heads(rows)})
+    with replacing(path) as temporary:
+        parquet.write_table(table, temporary)
+    print(f"written: {path}", file=sys.stderr)
+
+
+def _heads(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _print_table(rows: list[list[str]], heads: list[str] | None = None) -> None:

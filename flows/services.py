@@ -2,10 +2,10 @@
 
 ``make mlflow`` starts MLflow's server alone.
 
-Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080). For a team (docs/team.md):
-databases other than SQLite by ``PREFECT_API_DATABASE_CONNECTION_URL`` and ``CMG_MLFLOW_STORE``, MLflow's
-files by ``CMG_MLFLOW_ARTIFACTS``, flows that a work pool hands out by ``CMG_FLOWS=worker``, a password of
-the team's own by ``PREFECT_SERVER_API_AUTH_STRING``.
+Ports: ``PREFECT_PORT`` (4200), ``MLFLOW_PORT`` (5000), ``PAGES_PORT`` (8080), ``LISTEN_PORT`` (8700). For a
+team (docs/team.md): databases other than SQLite by ``PREFECT_API_DATABASE_CONNECTION_URL`` and
+``CMG_MLFLOW_STORE``, MLflow's files by ``CMG_MLFLOW_ARTIFACTS``, flows that a work pool hands out by
+``CMG_FLOWS=worker``, a password of the team's own by ``PREFECT_SERVER_API_AUTH_STRING``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from serving.guard import LOOPBACK
 APP: Final = "composite-mood-genre"  # MLflow's server behind our guard, an entry point of pyproject.toml
 LOGS: Final = Path("logs")
 CONFIGURATION: Final = Path("flows/supervisord.conf")
-PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080"}
+PORTS: Final = {"PREFECT_PORT": "4200", "MLFLOW_PORT": "5000", "PAGES_PORT": "8080", "LISTEN_PORT": "8700"}
 DATABASES: Final = {"CMG_MLFLOW_STORE", "PREFECT_API_DATABASE_CONNECTION_URL"}
 RUNNERS: Final = ("deployments", "worker")  # modules of flows: serve the deployments, or work for a pool
 _ALWAYS: Final = ("Report", "Data Docs")  # the other pages are there once a command has made them
@@ -88,6 +88,7 @@ def addresses(values: Mapping[str, str]) -> str:
         [
             f"Prefect   http://127.0.0.1:{values['PREFECT_PORT']}",
             f"MLflow    http://127.0.0.1:{values['MLFLOW_PORT']}",
+            f"Listen    http://127.0.0.1:{values['LISTEN_PORT']}/",
             *(f"{name:9} http://127.0.0.1:{values['PAGES_PORT']}/{made[name]}/" for name in made),
         ]
     )
@@ -123,7 +124,7 @@ def ports() -> dict[str, int]:
             raise CmgError(f"expected {name} to be a port from 1 to 65535, received {text!r}.")
         if int(text) in chosen.values():
             raise CmgError(
-                f"expected three different ports, received {text} again for {name}. Choose another."
+                f"expected four different ports, received {text} again for {name}. Choose another."
             )
         chosen[name] = int(text)
     return chosen
@@ -171,7 +172,7 @@ def up(*, detach: bool) -> None:
     if supervisor():
         raise CmgError("expected nothing to run yet, received a running supervisor. See make status.")
     require_known_runner()
-    # What may be wrong is said here, where somebody reads it, and not in the logs of four programs.
+    # What may be wrong is said here, where somebody reads it, and not in the logs of five programs.
     retry_seconds()
     require_databases()
     require_free_ports()

@@ -18,16 +18,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import CmgError, DataError, run_main
 
+if TYPE_CHECKING:
+    from serving.explanation import Explainer
+
 CACHE: Final = "CMG_MODELS"  # the variable that names another folder
 TASKS: Final = ("genre", "mood")
+FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 _PACKAGE: Final = "cmg_inference_*"  # see `pipeline.registry.shipped`
 _PARTS: Final = ("model.onnx", "card.json")
-_FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,32 @@ class Champion:
         """Return the registered model and version: ``genre-classifier/7``."""
         return f"{self.task}-classifier/{self.version}"
 
+    @property
+    def classes(self) -> list[str]:
+        """Return the classes' names in the order of its answers."""
+        return self._card()["classes"]
+
+    def _card(self) -> dict[str, Any]:
+        path = cache_folder() / self.folder / "card.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
     def open(self) -> tuple[ModuleType, Any]:
         """Return the inference package that the version ships, and its network."""
         folder = cache_folder() / self.folder
         package = _shipped(folder)
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        return package, package.network.Network(folder / "model.onnx", card)
+        return package, package.network.Network(folder / "model.onnx", self._card())
+
+    def explainer(self) -> Explainer:
+        """Return the version's network opened such that its decisions can be taken apart.
+
+        Raises
+        ------
+        UnexplainableError
+            It is of a kind whose decisions cannot.
+        """
+        from serving.explanation import Explainer
+
+        return Explainer(*self.open(), cache_folder() / self.folder / "model.onnx")
 
 
 def project() -> Path:
@@ -122,6 +145,14 @@ def champions() -> dict[str, Champion]:
         pull_apart()
         found = {task: champion for task in TASKS if (champion := cached(task))}
     return found
+
+
+def are_cached() -> bool:
+    """Return whether `champions` would answer at once."""
+    try:
+        return any(cached(task) for task in TASKS)
+    except DataError:
+        return False
 
 
 def pull_apart() -> None:
@@ -191,8 +222,8 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
         new = Path(temporary) / "files"
         shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        has_own = (source / "artifacts" / _FRONT_END).exists()
-        for name in (*_PARTS, _FRONT_END) if has_own else _PARTS:
+        has_own = (source / "artifacts" / FRONT_END).exists()
+        for name in (*_PARTS, FRONT_END) if has_own else _PARTS:
             shutil.copyfile(source / "artifacts" / name, new / name)
         files = {
             str(path.relative_to(new)): _sha256(path) for path in sorted(new.rglob("*")) if path.is_file()

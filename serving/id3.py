@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 PADDING = (
     1024  # bytes left free behind the frames of a new or longer tag, so that the next change moves nothing
 )
 
 
-def with_texts(content: bytes, fields: Mapping[str, str]) -> bytes:
+def with_texts(content: bytes, fields: Mapping[str, Sequence[str]]) -> bytes:
     """Return an MP3's bytes with these fields in its ID3v2 tag.
 
     Parameters
@@ -17,7 +17,8 @@ def with_texts(content: bytes, fields: Mapping[str, str]) -> bytes:
     content
         The whole file; one without an ID3v2 tag gets version 2.4. ID3v1 and APE tags at its end stay.
     fields
-        Text by field name. ``MOOD`` is the frame ``TMOO`` in version 2.4, all others are user-defined text.
+        Values by field name. ``GENRE`` is the frame ``TCON`` (``TCO``), ``MOOD`` is ``TMOO`` in version 2.4,
+        all others are user-defined text. Versions before 2.4 have one value: several are joined by "; ".
 
     Raises
     ------
@@ -28,7 +29,7 @@ def with_texts(content: bytes, fields: Mapping[str, str]) -> bytes:
     start = 10 + size if version else 0
     version = version or 4
     frames = list(_frames(body, version))
-    ours = [_frame(name, text, version) for name, text in fields.items()]
+    ours = [_frame(name, values, version) for name, values in fields.items()]
     kept = [frame for frame in frames if _name(frame, version) not in fields]
     if [frame for frame in frames if _name(frame, version) in fields] == ours:
         return content
@@ -82,6 +83,8 @@ def _name(frame: bytes, version: int) -> str | None:
     """Return the field that a frame holds, or None for a frame that is none of a text's."""
     if frame.startswith(b"TMOO"):
         return "MOOD"
+    if frame.startswith(b"TCO" if version == 2 else b"TCON"):
+        return "GENRE"
     if not frame.startswith(b"TXX" if version == 2 else b"TXXX"):
         return None
     text = frame[6 if version == 2 else 10 :]
@@ -89,15 +92,19 @@ def _name(frame: bytes, version: int) -> str | None:
     return text[1:].decode(codec, "replace").split("\0")[0]
 
 
-def _frame(name: str, text: str, version: int) -> bytes:
+def _frame(name: str, values: Sequence[str], version: int) -> bytes:
     """Return a text frame: UTF-8 in version 2.4, UTF-16 in older ones, which know no UTF-8."""
+    own = {"GENRE": b"TCON"} | ({"MOOD": b"TMOO"} if version == 4 else {})
     if version == 4:
-        body = b"\3" + (text if name == "MOOD" else f"{name}\0{text}").encode()
-        return (b"TMOO" if name == "MOOD" else b"TXXX") + _syncsafe(len(body)) + b"\0\0" + body
-    body = b"\1" + b"\xff\xfe" + f"{name}\0".encode("utf-16-le") + b"\xff\xfe" + text.encode("utf-16-le")
-    if version == 3:
-        return b"TXXX" + len(body).to_bytes(4, "big") + b"\0\0" + body
-    return b"TXX" + len(body).to_bytes(3, "big") + body
+        texts, codec, mark = "\0".join(values), "utf-8", b""
+    else:
+        texts, codec, mark = "; ".join(values), "utf-16-le", b"\xff\xfe"
+    described = b"" if name in own else mark + f"{name}\0".encode(codec)
+    body = (b"\3" if version == 4 else b"\1") + described + mark + texts.encode(codec)
+    frame = own.get(name, b"TXXX")
+    if version == 2:
+        return frame[:3] + len(body).to_bytes(3, "big") + body
+    return frame + (_syncsafe(len(body)) if version == 4 else len(body).to_bytes(4, "big")) + b"\0\0" + body
 
 
 def _syncsafe(number: int) -> bytes:

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline import taxonomy
 from pipeline.errors import ParamsError
-from serving.library import Tracks
 from serving.query import Query, understand
 from serving.ranking import Ranking, rank
+from serving.track_index import Tracks
 
 _SAME_SECONDS: Final = 2.0  # two editions of one recording differ by less
 
@@ -103,7 +103,7 @@ def choose(wanted: Wanted, tracks: Tracks, classes: Mapping[str, list[str]]) -> 
     wanted
         What was asked.
     tracks
-        From `serving.library.Library.tracks`.
+        From `serving.track_index.Library.tracks`.
     classes
         By task, the champion's classes.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +19,28 @@ _LEAST: Final = 0.25  # and the strength that it must have all the same
 
 
 @dataclass(frozen=True)
+class Percentiles:
+    """For each track the share of tracks whose value it is not below, 0 to 1; ties share one."""
+
+    values: np.ndarray
+
+    def __getitem__(self, n: int) -> float:
+        return float(np.searchsorted(self._ordered, self.values[n], side="right")) / len(self.values)
+
+    @functools.cached_property
+    def _ordered(self) -> np.ndarray:
+        return np.sort(self.values)
+
+    def top(self, share: float) -> np.ndarray:
+        """Return which tracks have a percentile of at least ``1 - share``, bool (n_tracks,)."""
+        if not len(self.values):
+            return np.zeros(0, bool)
+        # Not a place more because (1 - share) n, where it is whole, is rounded up.
+        place = math.ceil((1 - share) * len(self.values) - 1e-9) - 1
+        return self.values >= np.partition(self.values, place)[place]
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Every track in order.
 
@@ -27,14 +51,14 @@ class Ranking:
     score
         Of each track, 0 to 1, (n_tracks,).
     because
-        By pole, each track's percentile in the library, 0 to 1, of having it (or of lacking it, if unwanted).
+        By pole, each track's percentile in the library of having it (or of lacking it, if unwanted).
     fitting
         How many tracks are in the top fifth for every pole, and have it.
     """
 
     order: np.ndarray
     score: np.ndarray
-    because: Mapping[str, np.ndarray]
+    because: Mapping[str, Percentiles]
     fitting: int
 
 
@@ -61,15 +85,16 @@ def rank(
     total, because = np.zeros(n), {}
     fits = np.ones(n, bool)
     if query.poles:
-        strength = poles(means["mood"], classes["mood"])
+        strengths = poles(means["mood"], classes["mood"], of=tuple(query.poles))
         for pole, weight in query.poles.items():
-            value = np.clip(strength[pole], _EPSILON, 1 - _EPSILON)
+            strength = strengths[pole]
+            value = np.clip(strength, _EPSILON, 1 - _EPSILON)
             total += abs(weight) * np.log(value if weight > 0 else 1 - value)
-            because[pole] = _percentile(strength[pole] if weight > 0 else -strength[pole])
+            because[pole] = Percentiles(strength if weight > 0 else -strength)
             if weight > 0:
-                fits &= (because[pole] >= 1 - _TOP) & (strength[pole] >= _LEAST)
+                fits &= because[pole].top(_TOP) & (strength >= _LEAST)
             else:
-                fits &= strength[pole] < _LEAST
+                fits &= strength < _LEAST
         total /= sum(abs(weight) for weight in query.poles.values())
     for mood in query.moods:
         if mood in classes["mood"]:
@@ -79,8 +104,8 @@ def rank(
     score = np.exp(total - total.max()) if n else total
     allowed = np.ones(n, bool)
     if query.genres and "genre" in means:
-        named = np.array(classes["genre"])[means["genre"].argmax(axis=1)]
-        allowed &= np.isin(named, query.genres)
+        is_wanted = np.array([name in query.genres for name in classes["genre"]])
+        allowed &= is_wanted[means["genre"].argmax(axis=1)]
     allowed[[*like, *unlike]] = False
     order = np.argsort(-score, kind="stable")
     return Ranking(
@@ -101,9 +126,3 @@ def _likeness(means: Mapping[str, np.ndarray], tracks: Sequence[int]) -> np.ndar
         middle = root[list(tracks)].mean(axis=0)
         found.append(root @ (middle / max(float(np.linalg.norm(middle)), 1e-9)))
     return np.mean(found, axis=0)
-
-
-def _percentile(values: np.ndarray) -> np.ndarray:
-    """Return the share of tracks that each one is not below, 0 to 1; ties share a rank."""
-    ordered = np.sort(values)
-    return np.searchsorted(ordered, values, side="right") / max(len(values), 1)

@@ -1,29 +1,39 @@
 """The page and the HTTP interface for listeners, behind the guard of all servers: ``cmg serve``.
 
-``python -m serving.server`` is what ``make up`` starts: it waits until there is a champion.
+``python -m serving.server`` is what ``make up`` starts: until there is a champion it says that there is none.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import CmgError, run_main
 from serving import champions, password
 from serving.api import create_app
 from serving.guard import LOOPBACK, Guard, allowed_hosts
-from serving.library import library_file
 from serving.service import Limits
+from serving.track_index import library_file
+
+if TYPE_CHECKING:
+    import uvicorn
 
 TOKEN: Final = "CMG_TOKEN"  # in the environment, since everybody on the machine can read arguments
 PORT: Final = "LISTEN_PORT"
+DEFAULT_PORT: Final = 8700
 
 _LEAST: Final = 16  # characters of a token
-_WAIT_SECONDS: Final = 10
+_WAIT_SECONDS: Final = 10  # after which a browser asks again whether there is a champion
+_LOOK_SECONDS: Final = 120  # between looks into the registry, which import MLflow: 5 s of CPU
 
 
 def run(host: str, port: int, *, library: Path | None = None, workers: int = 2, megabytes: int = 100) -> None:
@@ -87,16 +97,57 @@ def _auth(host: str) -> str:
     return password.obtain()
 
 
-def main() -> None:
-    """Serve on loopback as soon as there is a champion."""
+class _Waiting:
+    """ASGI application that says that no champion serves yet, until there is one."""
+
+    reason = "Looking for a champion."
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        is_health = scope["path"] == "/healthz"
+        again = {"Retry-After": f"{_WAIT_SECONDS}", "Refresh": f"{_WAIT_SECONDS}"}
+        said = PlainTextResponse("ok" if is_health else f"{self.reason}\n", 200 if is_health else 503, again)
+        await said(scope, receive, send)
+
+
+def _wait(host: str, port: int) -> bool:
+    """Answer every request with the reason for waiting; return whether there is a champion at last."""
+    import uvicorn
+
+    waiting = _Waiting()
+    app = Guard(waiting, auth=_auth(host), hosts=allowed_hosts())
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", lifespan="off"))
+    found = threading.Event()
+    threading.Thread(target=_look, args=(waiting, found, server), daemon=True).start()
+    server.run()
+    return found.is_set()
+
+
+def _look(waiting: _Waiting, found: threading.Event, server: uvicorn.Server) -> None:
+    """Look for a champion until there is one: soon after a promotion here, now and then for one elsewhere."""
+    signs = (champions.project() / "mlruns" / "champions.json", champions.cache_folder())
+    looked, seen = -math.inf, [0, 0]
     while True:
-        try:
-            champions.champions()
-            break
-        except CmgError as error:
-            print(f"{error} Waiting for one.", file=sys.stderr, flush=True)
-            time.sleep(_WAIT_SECONDS)
-    run("127.0.0.1", int(os.environ.get(PORT, "8700")))
+        now = [path.stat().st_mtime_ns if path.exists() else 0 for path in signs]
+        if now != seen or time.monotonic() > looked + _LOOK_SECONDS:
+            seen, looked = now, time.monotonic()
+            try:
+                champions.champions()
+                break
+            except CmgError as error:
+                waiting.reason = f"{error} This page waits for one."
+                print(waiting.reason, file=sys.stderr, flush=True)
+        time.sleep(1)
+    found.set()
+    server.should_exit = True
+
+
+def main() -> None:
+    """Serve on loopback; say that there is no champion until there is one."""
+    host, port = "127.0.0.1", int(os.environ.get(PORT, f"{DEFAULT_PORT}"))
+    if champions.are_cached() or _wait(host, port):
+        run(host, port)
 
 
 if __name__ == "__main__":

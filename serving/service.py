@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
+import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,14 @@ from pipeline.errors import CmgError, ParamsError
 from serving import champions as kept
 from serving import jobs
 from serving.champions import Champion, project
-from serving.library import Library, Tracks, audio_files
-from serving.listener import Listener, track_record
+from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
-from serving.workers import Workers
+from serving.track_index import Library, Tracks, audio_files
+from serving.workers import Job, Workers
 
-_COPIES: Final = 20  # playable copies of tracks that browsers cannot play, about 3 MB a minute each
+_LOG: Final = logging.getLogger(__name__)
+_AGAIN_SECONDS: Final = 60.0  # after which a library that could not be filled is tried again
+_COPIES: Final = 20  # of tracks that browsers cannot play, and of what decided: about 3 MB a minute each
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,28 @@ class Service:
         self._lock, self._pulling = threading.RLock(), threading.Lock()
         self._known: tuple[tuple[int, int], Tracks] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
-        self._copies: OrderedDict[str, Path] = OrderedDict()
+        self._copies: OrderedDict[tuple[Any, ...], Path] = OrderedDict()
         self.remaining = 0  # tracks that are still to be answered by the present champions
-        self._is_closing = False
-        self._filler = threading.Thread(target=self._fill, daemon=True)
+        self.fault = ""  # why the library could not be filled, as long as that is so
+        self._closing = threading.Event()
+        self._start_filler()
+
+    def _start_filler(self) -> None:
+        self._closing.clear()
+        self._filler = threading.Thread(target=self._keep_filled, daemon=True)
         self._filler.start()
+
+    def _keep_filled(self) -> None:
+        """Fill the library; what goes wrong is said, and tried again later."""
+        while not self._closing.is_set():
+            try:
+                self._fill()
+                self.fault = ""
+                return
+            except Exception as error:  # a full disk, an index that was replaced: whatever ends a thread
+                self.fault = f"{type(error).__name__}: {error}"
+                _LOG.exception("the library could not be filled; trying again in %g s", _AGAIN_SECONDS)
+            self._closing.wait(_AGAIN_SECONDS)
 
     def _fill(self) -> None:
         """Answer what the champions have not answered: all of it, once another version serves."""
@@ -87,7 +108,7 @@ class Service:
             self.remaining = len(paths)
             for _ in library.add(paths, self._listener, workers=1):
                 self.remaining -= 1
-                if self._is_closing:
+                if self._closing.is_set():
                     return
         finally:
             self.remaining = 0
@@ -136,17 +157,7 @@ class Service:
 
     def track(self, digest: str) -> dict[str, Any]:
         """Return a track's record, as `cmg classify --json` has it, with artist and title."""
-        tracks, n = self.tracks(), self.place(digest)
-        means = {task: values[n] for task, values in tracks.means.items()}
-        sure = {task: self._listener.is_sure(task, mean) for task, mean in means.items()}
-        facts = {
-            "id": digest,
-            "path": tracks.paths[n],
-            "artist": tracks.artists[n],
-            "title": tracks.titles[n],
-            "seconds": round(float(tracks.seconds[n]), 3),
-        }
-        return track_record(means, self.classes, self.champions, sure, **facts)
+        return self.tracks().record(self.place(digest), self._listener)
 
     def timeline(self, digest: str) -> dict[str, Any]:
         """Return the answers to each ten seconds of a track, by task."""
@@ -154,29 +165,49 @@ class Service:
         seconds = float(self.tracks().seconds[self.place(digest)])
         return windows(slices, self.classes, seconds)
 
-    def audio(self, digest: str) -> Path:
-        """Return a file that browsers play: the track's own, or a WAV copy of an AU or AIFF file."""
+    def own_file(self, digest: str) -> Path:
+        """Return a track's own file."""
         path = Path(self.tracks().paths[self.place(digest)])
         if not path.is_file():
             raise UnknownTrackError(f"expected {path.name} where it was, received nothing: it has been moved")
-        if path.suffix.lower() in jobs.PLAYABLE:
-            return path
+        return path
+
+    def audio(self, digest: str) -> Path:
+        """Return a file that browsers play: the track's own, or a WAV copy of an AU or AIFF file."""
+        path = self.own_file(digest)
+        return path if path.suffix.lower() in jobs.PLAYABLE else self._copy((digest,), jobs.playable, path)
+
+    def part(self, digest: str, question: jobs.Question, part: str) -> Path:
+        """Return a WAV of what decided in a track, or of the rest; see `serving.jobs.why_audio`."""
+        version = self.champions[question.task].name if question.task in self.champions else ""
+        key = (digest, version, question, part)
+        return self._copy(key, jobs.why_audio, self.own_file(digest), question, part)
+
+    def _copy(self, key: tuple[Any, ...], job: Job, *arguments: Any) -> Path:
+        """Return the WAV that a job writes; the last ones are kept, since browsers ask for them in parts."""
         with self._lock:
-            if digest in self._copies:
-                self._copies.move_to_end(digest)
-                return self._copies[digest]
-        target = Path(self._folder.name) / f"{digest}.wav"
-        self.workers.do(jobs.playable, path, target, seconds=self.limits.seconds)
+            if key in self._copies:
+                self._copies.move_to_end(key)
+                return self._copies[key]
+        target = self.new_file()
+        self.work(job, *arguments, target)
         with self._lock:
-            self._copies[digest] = target
+            self._copies[key] = target
             while len(self._copies) > _COPIES:
                 self._copies.popitem(last=False)[1].unlink(missing_ok=True)
         return target
 
+    def new_file(self) -> Path:
+        """Return the name of a new WAV, in a folder that goes with the server."""
+        return Path(self._folder.name) / f"{uuid.uuid4().hex}.wav"
+
+    def work(self, job: Job, *arguments: Any) -> Any:
+        """Return what a job returns in a worker; see `serving.workers.Workers.do`."""
+        return self.workers.do(job, *arguments, seconds=self.limits.seconds)
+
     def waveform(self, digest: str) -> list[float]:
         """Return a track's loudness over time; see `serving.jobs.waveform`."""
-        path = Path(self.tracks().paths[self.place(digest)])
-        return self.workers.do(jobs.waveform, path, seconds=self.limits.seconds)
+        return self.work(jobs.waveform, Path(self.tracks().paths[self.place(digest)]))
 
     def pull(self) -> bool:
         """Fetch the champions that serve now, and answer the library anew; return whether they are others."""
@@ -188,7 +219,7 @@ class Service:
         fresh = kept.champions()
         if fresh == self.champions:
             return False
-        self._is_closing = True
+        self._closing.set()
         self._filler.join()
         with self._lock:
             old = self.workers
@@ -196,9 +227,7 @@ class Service:
             self.champions, self._listener, self._known = fresh, Listener(fresh), None
             self.classes = self._listener.classes
         old.close()
-        self._is_closing = False
-        self._filler = threading.Thread(target=self._fill, daemon=True)
-        self._filler.start()
+        self._start_filler()
         return True
 
     def changes(self) -> list[dict[str, str]]:
@@ -215,7 +244,7 @@ class Service:
 
     def close(self) -> None:
         """End the workers and remove the playable copies."""
-        self._is_closing = True
+        self._closing.set()
         self.workers.close()
         self._filler.join()
         self._library.close()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import intake, labelling
+from benchmarks import intake, labelling, mood_ranking
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import audit
@@ -197,3 +197,27 @@ def test_audit_fails_when_what_was_flipped_is_not_found(
     said = failure(capsys, labelling.main, "precision >= 3 x chance, received genre, seed 0: 0.00 of the")
     assert "(chance 0.08); mood, seed 0: 0.00" in said
     assert "cmg labels audit" in said
+
+
+def test_a_pair_of_poles_fits_a_song_as_far_as_listeners_heard_both() -> None:
+    ratings = pd.DataFrame(
+        {
+            "track_id": ["a", "a", "b", "b", "b", "b"],
+            "ratings": ["calmness power", "calmness", "calmness", "solemnity amazement", "amazement", np.nan],
+        }
+    )
+    found = mood_ranking.relevance(ratings, ["b", "a"], "calm but epic")
+    assert found.tolist() == [0.25, 0.5]  # b: 1 of 4 calm, 2 of 4 amazed; a: 2 of 2 calm, 1 of 2 power
+
+
+def test_the_order_of_forecasts_that_listeners_share_is_better_than_chance() -> None:
+    rng = np.random.default_rng(0)
+    classes = ["NegativeButHopeful", "CalmButEpic", "CalmButWarm", "TotallyPositive"]
+    ticked = ["sadness nostalgia", "calmness power", "calmness tenderness", "joyful_activation"]
+    truth = rng.integers(0, 4, 200)
+    tracks = [f"{n}" for n in range(200)]
+    ratings = pd.DataFrame({"track_id": tracks, "ratings": [ticked[n] for n in truth]})
+    forecasts = pd.DataFrame(0.1 + 0.6 * np.eye(4)[truth], columns=[f"p_{name}" for name in classes])
+    found = mood_ranking.scores(forecasts.assign(track_id=tracks), ratings)
+    assert found.loc[list(mood_ranking.NAMED), "ours"].tolist() == [1.0] * 3
+    assert found.loc[list(mood_ranking.NAMED), "random"].between(0.1, 0.5).all()

@@ -74,6 +74,37 @@ def confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) ->
     save(figure, path)
 
 
+def timeline(
+    loudness: np.ndarray, shares: np.ndarray, classes: list[str], seconds: float, title: str, path: Path
+) -> None:
+    """Draw a track's loudness, and below it the probability of each class over time as stacked bands.
+
+    Parameters
+    ----------
+    loudness
+        (n_parts,), 0 to 1, of equal parts of the track.
+    shares
+        (n_windows, n_classes): probabilities in each of equal parts of the track.
+    classes, seconds, title, path
+        Names, the track's length, heading, and where to write.
+    """
+    figure, (top, bottom) = new_figure(9, 4, nrows=2, sharex=True, height_ratios=[1, 3])
+    places = np.linspace(0, seconds, len(loudness))
+    top.fill_between(places, -loudness, loudness, color=_COLOURS["train"], linewidth=0)
+    top.set_axis_off()
+    top.set_title(title)
+    edges = np.linspace(0, seconds, len(shares) + 1)
+    low = np.zeros(len(shares))
+    for number in np.argsort(-shares.mean(axis=0), kind="stable"):  # the strongest at the bottom
+        high = low + shares[:, number]
+        bottom.stairs(high, edges, baseline=low, fill=True, color=f"C{number}", label=classes[number])
+        low = high
+    bottom.set(xlim=(0, seconds), ylim=(0, 1), ylabel="probability", xlabel="minutes and seconds")
+    bottom.xaxis.set_major_formatter(lambda at, _: f"{int(at) // 60}:{int(at) % 60:02}")
+    bottom.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
+    save(figure, path)
+
+
 def curves(table: pd.DataFrame, title: str, path: Path) -> None:
     """Draw loss and accuracy of training and validation over the epochs."""
     figure, (left, right) = new_figure(9, 3.2, ncols=2)

@@ -7,19 +7,24 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import mutagen
+import numpy as np
 import pytest
+import soundfile
+from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from cmg import cli
 from pipeline.errors import CmgError
-from serving.listener import Listener
+from serving.listener import Listener, sha256
 from tests.conftest import ROOT
-from tests.listener import listener
+from tests.listener import listener, with_moods
 from tests.registry import tiny
 
 __all__ = ["listener"]  # a fixture
@@ -46,6 +51,51 @@ def test_files_are_classified_as_a_table_json_lines_and_csv(listener: Listener) 
     tabled = list(csv.DictReader(io.StringIO(cmg("classify", "data", "--csv").stdout)))
     assert [one["genre"] for one in tabled] == [one["genre"]["label"] for one in documents]
     assert float(tabled[0][f"genre_{classes[0]}"]) == documents[0]["genre"]["probabilities"][classes[0]]
+
+
+def test_tables_are_written_per_track_and_per_slice_as_csv_and_parquet(listener: Listener) -> None:
+    listener = with_moods()
+    long = np.random.default_rng(0).normal(0, 0.05, 25 * 22_050)
+    soundfile.write("data/long.wav", long, 22_050)
+    Path("data/empty.wav").write_bytes(b"")
+    documents = json.loads(cmg("classify", "data", "--json", "--per-slice").stdout)
+    for option in ((), ("--per-slice",)):
+        tabled = cmg("classify", "data", "--csv", *option)
+        written = cmg("classify", "data", "--parquet", "all.parquet", *option)
+        assert tabled.exit_code == written.exit_code == 2  # one is unreadable
+        assert written.stdout == ""
+        table = parquet.read_table("all.parquet")
+        rows = list(csv.DictReader(io.StringIO(tabled.stdout)))
+        assert table.column_names == list(rows[0])
+        for row, typed in zip(rows, table.to_pylist(), strict=True):
+            assert row == {name: "" if value is None else str(value) for name, value in typed.items()}
+        assert {row["mood_model"] for row in rows} >= {"mood-classifier/1"}
+    answered = [one for one in documents if not one["error"]]
+    windows = [one["timeline"]["tasks"]["mood"]["windows"] for one in answered]
+    probabilities = [window["probabilities"] for part in windows for window in part]
+    moods = listener.classes["mood"]
+    sliced = [row for row in table.to_pylist() if row.get("slice") is not None]
+    assert [[row[f"mood_{name}"] for name in moods] for row in sliced] == probabilities
+    assert [row["start"] for row in sliced if row["path"].endswith("long.wav")] == [0.0, 12.5]
+
+
+def test_the_index_is_exported(listener: Listener) -> None:
+    cmg("classify", "data", "--index")
+    documents = {one["path"]: one for one in json.loads(cmg("classify", "data", "--json").stdout)}
+    for suffix in ("csv", "jsonl", "parquet"):
+        assert cmg("index", "export", f"out.{suffix}").exit_code == 0
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert {one["path"] for one in lines} == set(documents)
+    for one in lines:
+        expected = documents[one["path"]]
+        assert one["genre"]["best"] == expected["genre"]["best"]
+        assert one["genre"]["probabilities"] == pytest.approx(expected["genre"]["probabilities"], abs=1e-5)
+        assert one["id"] == sha256(Path(one["path"]))
+    table = parquet.read_table("out.parquet").to_pylist()
+    with Path("out.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["id"] for row in rows] == [row["id"] for row in table] == [one["id"] for one in lines]
+    assert [float(row["genre_pop"]) for row in rows] == [row["genre_pop"] for row in table]
 
 
 def test_an_answer_that_is_not_sure_says_so(listener: Listener) -> None:
@@ -119,6 +169,13 @@ def test_a_library_is_kept_searched_and_forgotten(listener: Listener, tmp_path: 
             "expected a playlist .m3u8, .xspf or .jspf, received list.txt",
         ),
         (("recommend", "--like", "params.yaml"), "expected a track of the library, received params.yaml"),
+        (("timeline", "a.wav", "--png", "a.jpg"), "expected a picture .png, received a.jpg"),
+        (("index", "export", "a.xlsx"), "expected a table .csv, .jsonl or .parquet, received a.xlsx"),
+        (
+            ("classify", "data", "--per-slice"),
+            "expected --json, --jsonl, --csv or --parquet with --per-slice",
+        ),
+        (("classify", "data", "--csv", "--parquet", "a"), "received --parquet and another"),
         (("classify", "mlruns"), "expected audio below mlruns, received none"),
     ],
 )
@@ -154,8 +211,49 @@ def test_a_cold_command_imports_nothing_heavy(listener: Listener) -> None:
     assert not {name for name in imported for heavy in HEAVY if name == heavy or name.startswith(heavy + ".")}
 
 
+def test_tags_are_shown_written_and_taken_back(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "expected a champion for moods" in str(cmg("tag", "data").exception)
+    with_moods()
+    Path("in").mkdir()
+    for label in ("blues", "metal"):
+        samples, rate = soundfile.read(next(Path("data").rglob(f"{label}.*.wav")))
+        soundfile.write(f"in/{label}.flac", samples, rate)
+    tagged = mutagen.File("in/metal.flac")
+    tagged["genre"] = "Rock"
+    tagged.save()
+    shutil.copy(next(Path("data").rglob("*.wav")), "in")
+    old = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()}
+
+    shown = cmg("tag", "in", "--genre", "fill")
+    assert shown.exit_code == 2
+    assert "expected MP3, FLAC, Ogg, Opus or M4A, got .wav" in shown.stderr
+    assert [line.split(maxsplit=3) for line in shown.stdout.splitlines()[1:]] == [
+        ["in/blues.flac", "GENRE", "none", "Blues"],
+        ["in/blues.flac", "MOOD", "none", "Totally positive"],
+        ["in/metal.flac", "MOOD", "none", "Calm but warm"],
+    ]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == old
+    assert "2 files would change" in shown.stderr
+
+    only_sure = cmg("tag", "in", "--write", "--only-sure")  # the model has no threshold
+    assert "left as they are: 3" in only_sure.stderr
+    written = cmg("tag", "in", "--write", "--genre", "replace", "--all-moods", "--keep-mtime")
+    moods = {name: mutagen.File(f"in/{name}.flac")["mood"] for name in ("blues", "metal")}
+    assert {name: values[0] for name, values in moods.items()} == {
+        "blues": "Totally positive",
+        "metal": "Calm but warm",
+    }
+    assert mutagen.File("in/metal.flac")["genre"] == ["Metal"]
+    assert {path.stat().st_mtime_ns for path in old} == {at for _, at in old.values()}
+    journal = re.search(r"cmg tag --undo (\S+) takes it back", written.stderr)
+    assert journal is not None
+    assert cmg("tag", "--undo", journal[1]).exit_code == 0
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == old
+
+
 def test_a_timeline_says_the_strongest_place(listener: Listener) -> None:
     file = next(Path("data").rglob("pop*.wav"))
     found = json.loads(cmg("timeline", file, "--json").stdout)
     assert [window["label"] for window in found["windows"]] == ["pop"]
-    assert "strongest: pop 0:00-0:00" in cmg("timeline", file).stdout
+    assert "strongest: pop 0:00-0:00" in cmg("timeline", file, "--png", "pop.png").stdout
+    assert Path("pop.png").read_bytes().startswith(b"\x89PNG")

@@ -43,7 +43,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def _ports() -> dict[str, str]:
-    names = ("PREFECT_PORT", "MLFLOW_PORT", "PAGES_PORT")
+    names = ("PREFECT_PORT", "MLFLOW_PORT", "PAGES_PORT", "LISTEN_PORT")
     return dict(zip(names, map(str, free_ports(len(names))), strict=True))
 
 
@@ -110,6 +110,10 @@ class Stack:
     @property
     def pages(self) -> str:
         return f"http://127.0.0.1:{self.ports['PAGES_PORT']}"
+
+    @property
+    def listen(self) -> str:
+        return f"http://127.0.0.1:{self.ports['LISTEN_PORT']}"
 
     @property
     def auth(self) -> str:
@@ -244,6 +248,16 @@ class Stack:
     def call(self, method: str, url: str, body: Any = None) -> requests.Response:
         """Call one of the servers as somebody who knows the password."""
         return _session(self.auth).request(method, url, json=body, timeout=30)
+
+    def heard(self, path: str) -> requests.Response:
+        """Return what the listeners' server answers, 503 too; 503 also where none listens."""
+        user, _, secret = self.auth.partition(":")
+        try:
+            return requests.get(f"{self.listen}/{path}", auth=(user, secret), timeout=10)
+        except requests.ConnectionError:  # between the page that waits and the one that serves
+            nothing = requests.Response()
+            nothing.status_code = 503
+            return nothing
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         answer = self.call("POST", self.api + path, body)

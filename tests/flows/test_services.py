@@ -36,7 +36,8 @@ def call(checkout: Path, action: str, **settings: str) -> subprocess.CompletedPr
         ({"PREFECT_PORT": "many"}, "expected PREFECT_PORT to be a port from 1 to 65535, received 'many'"),
         ({"MLFLOW_PORT": "65536"}, "expected MLFLOW_PORT to be a port from 1 to 65535, received '65536'"),
         ({"PAGES_PORT": "0"}, "expected PAGES_PORT to be a port from 1 to 65535, received '0'"),
-        ({"PREFECT_PORT": "4700", "PAGES_PORT": "4700"}, "expected three different ports, received 4700"),
+        ({"LISTEN_PORT": "-1"}, "expected LISTEN_PORT to be a port from 1 to 65535, received '-1'"),
+        ({"PREFECT_PORT": "4700", "PAGES_PORT": "4700"}, "expected four different ports, received 4700"),
         ({"CMG_FLOWS": "workers"}, "expected CMG_FLOWS to be one of deployments, worker, received 'workers'"),
         ({"CMG_RETRY_SECONDS": "soon"}, "expected CMG_RETRY_SECONDS to be seconds with commas: 30,120"),
         ({"CMG_RETRY_SECONDS": "30,-1"}, "30,120; received '30,-1'"),
@@ -112,7 +113,7 @@ def test_a_path_with_a_blank_stays_one_word() -> None:
     """`make up` in a folder of such a name started nothing: supervisord took the path for two words."""
     lines = (ROOT / "flows/supervisord.conf").read_text().splitlines()
     commands = [line.removeprefix("command=") for line in lines if line.startswith("command=")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         words = shlex.split(command.replace("%(ENV_CMG_BIN)s", "/my müsic/.venv/bin"))
         assert words[:2] == ["/my müsic/.venv/bin/python", "-m"]

@@ -121,6 +121,10 @@ def told(stack: Stack) -> Iterator[list[dict[str, str]]]:
 
 @on_both
 def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
+    none_yet = "expected a champion in the registry, received none"
+    said = eventually(lambda: stack.heard(""), lambda one: none_yet in one.text)
+    assert said.status_code == 503
+    assert none_yet in said.text
     weekly = stack.deployment("weekly")
     (standing,) = weekly["schedules"]
     assert standing["active"]
@@ -152,6 +156,8 @@ def test_a_schedule_starts_a_retrain_that_completes(stack: Stack) -> None:
     picture = stack.call("GET", artifacts["confusion-mood-lenet5"])
     assert picture.content.startswith(b"\x89PNG")
     assert "/#/experiments/" in artifacts["links"]
+    serving = wait_until(lambda: stack.heard("v1/models"), 60, "the listeners' page has the champion").json()
+    assert [one["name"] for one in serving["models"]] == ["mood-classifier/1"]
 
 
 def in_seconds(seconds: float) -> str:
@@ -593,8 +599,9 @@ def test_ctrl_c_stops_everything_and_a_background_start_shows_and_stops_it(stack
     )  # as soon as it has returned
     wait_until(lambda: stack.times_ready() > before, 180, "the deployments are served")
     status = stack.services("status")
-    assert status.count("RUNNING") == 4
+    assert status.count("RUNNING") == 5
     assert f"MLflow    {stack.mlflow}" in status
+    assert f"Listen    {stack.listen}/" in status
     assert "stopped" in stack.services("down")
     wait_until(lambda: not stack.processes(), 20, "no process is left")
     assert "nothing runs" in stack.services("status")
@@ -642,6 +649,7 @@ def test_nobody_without_password_or_from_elsewhere_drives_the_servers(stack: Sta
         (f"{deployment}/create_flow_run", "POST", attack.RUN),
         (f"{stack.mlflow}/api/2.0/mlflow/experiments/create", "POST", {"name": "owned"}),
         (f"{stack.pages}/report/", "GET", None),
+        (f"{stack.listen}/v1/models/pull", "POST", {}),
     ]
     known = {"Authorization": "Basic " + base64.b64encode(stack.auth.encode()).decode()}
     for url, method, body in tries:

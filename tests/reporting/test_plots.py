@@ -32,6 +32,10 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: plots.confusion(COUNTS, CLASSES, "genre", path),
     "one class": lambda path: plots.confusion(COUNTS[:1, :1], CLASSES[:1], "genre", path),
     "curves": lambda path: plots.curves(CURVES, "genre", path),
+    "timeline": lambda path: plots.timeline(SHARE, PROBABILITIES, CLASSES, 61.5, "a.mp3", path),
+    "a timeline of one window": lambda path: plots.timeline(
+        np.zeros(480), PROBABILITIES[:1], CLASSES, 0.3, "a.mp3", path
+    ),
     "one epoch": lambda path: plots.curves(CURVES.iloc[:1], "genre", path),
     "an epoch of NaN": lambda path: plots.curves(
         CURVES.assign(val_loss=[2.0, np.nan, np.nan]), "genre", path

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ParamsError
-from serving.library import Library, Tracks
 from serving.mix import Wanted, choose, highlight
 from serving.playlists import Entry, playlist
 from serving.query import Query
-from tests.serving.test_library import library, listener
+from serving.track_index import Library, Tracks
+from tests.serving.test_track_index import library, listener
 
 __all__ = ["library", "listener"]  # fixtures
 
@@ -125,8 +125,9 @@ def test_an_index_of_the_first_version_is_taken_over(library: Library, listener,
     library.close()
     with sqlite3.connect("library.sqlite") as old:
         old.executescript(
-            "DROP INDEX prediction_mean; DROP INDEX track_sha256; ALTER TABLE heard DROP COLUMN artist; "
-            "ALTER TABLE heard DROP COLUMN title; ALTER TABLE prediction DROP COLUMN mean; "
+            "DROP TABLE state; DROP INDEX prediction_mean; DROP INDEX track_sha256; "
+            "ALTER TABLE heard DROP COLUMN artist; ALTER TABLE heard DROP COLUMN title; "
+            "ALTER TABLE prediction DROP COLUMN mean; "
             "PRAGMA user_version=1"
         )
     old.close()

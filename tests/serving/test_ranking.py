@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline import taxonomy
 from serving.listener import pole_matrix, poles
 from serving.query import Query
-from serving.ranking import rank
+from serving.ranking import Percentiles, rank
 
 MOODS = list(taxonomy.read().moods)
 POLES = list(pole_matrix())
@@ -69,3 +69,13 @@ def test_only_the_genres_asked_for() -> None:
     means = {"mood": library(4, 0), "genre": np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]}
     classes = {"mood": MOODS, "genre": ["jazz", "pop"]}
     assert set(rank(Query({"calm": 1.0}, genres=("pop",)), means, classes).order.tolist()) == {1, 3}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 7, 15, 100, 1000])
+def test_percentiles_are_shares_of_tracks_that_one_is_not_below(n: int) -> None:
+    values = np.random.default_rng(n).integers(0, max(2, n // 3), n) / 8  # with ties
+    found = Percentiles(values)
+    shares = [float((values <= value).mean()) for value in values]
+    assert [found[number] for number in range(n)] == shares
+    for share in (0.1, 0.2, 0.5):
+        assert found.top(share).tolist() == [one >= 1 - share - 1e-9 for one in shares]

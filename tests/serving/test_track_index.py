@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,9 @@ import soundfile
 from pipeline import tracking
 from pipeline.errors import CmgError, DataError
 from pipeline.registry import answers, versions
-from serving import champions
-from serving.library import Library, audio_files
+from serving import champions, track_index
 from serving.listener import Listener
+from serving.track_index import Library, audio_files
 from tests.conftest import ROOT
 from tests.listener import listener
 from tests.registry import tiny
@@ -132,6 +133,38 @@ def test_an_answer_of_an_earlier_champion_does_not_count(library: Library, liste
     assert len(library.tracks(listener.champions).paths) == 15  # the earlier answers are still there
 
 
+def test_what_is_read_is_kept_until_somebody_writes(
+    library: Library, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path("library.sqlite.tracks")
+    add(library, listener, "data")
+    library.tracks(listener.champions, keep=True)
+    assert not copy.exists()  # of few tracks
+    monkeypatch.setattr(track_index, "_MOST_AT_ONCE", 10)
+    own = pd.DataFrame(
+        {"sha256": [library.tracks(listener.champions).digests[3]], "artist": ["Ä"], "title": "b"}
+    )
+    for change in (
+        lambda: None,
+        lambda: own.to_csv("data/index.csv"),
+        lambda: library.forget(next(Path("data").rglob("*.wav")).absolute()),
+    ):
+        change()
+        read = library.tracks(listener.champions)
+        for _ in range(2):  # made, and read
+            found = library.tracks(listener.champions, keep=True)
+            assert (found.paths, found.digests) == (read.paths, read.digests)
+            assert (found.artists, found.titles) == (read.artists, read.titles)
+            np.testing.assert_array_equal(found.seconds, read.seconds)
+            np.testing.assert_array_equal(found.means["genre"], read.means["genre"])
+    assert len(found.paths) == 14
+    with monkeypatch.context() as without:
+        without.setattr(library, "_read", None)
+        assert library.tracks(listener.champions, keep=True).paths == found.paths
+    copy.write_bytes(copy.read_bytes()[:1000])
+    assert library.tracks(listener.champions, keep=True).paths == found.paths
+
+
 def test_a_file_that_is_no_index_is_refused(empty: Path) -> None:
     Path("library.sqlite").write_text("no database" * 200)
     with pytest.raises(DataError, match=r"library\.sqlite: expected a library index"):
@@ -142,7 +175,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from serving.champions import champions
-from serving.library import Library, audio_files
+from serving.track_index import Library, audio_files
 from serving.listener import Listener
 library = Library(Path("library.sqlite"))
 for outcome in library.add(audio_files([Path("data")])[0], Listener(champions()), workers=1):
@@ -150,26 +183,49 @@ for outcome in library.add(audio_files([Path("data")])[0], Listener(champions())
 """
 
 
-def test_two_writers_that_are_killed_leave_a_whole_index(listener: Listener) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for lines in (1, 3):
+@pytest.mark.parametrize(
+    "rounds", [2, pytest.param(25, marks=[pytest.mark.long, pytest.mark.timeout(900)], id="many")]
+)
+def test_two_writers_that_are_killed_leave_a_whole_index(listener: Listener, rounds: int) -> None:
+    """In each round both are killed at a random moment, from the first answer on."""
+    tiny.write_tracks(list(tiny.CLASSES) * 40, first=100)
+    moments = np.random.default_rng(rounds).uniform(0, 0.3, (rounds, 2))
+    found = []
+    for delays in moments:
+        for left in Path().glob("library.sqlite*"):
+            left.unlink()
         both = [
-            subprocess.Popen(
-                [sys.executable, "-c", WRITER], env=environment, stdout=subprocess.PIPE, text=True
-            )
-            for _ in range(2)
+            subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, env=_ENV) for _ in delays
         ]
         for one in both:
             assert one.stdout is not None
-            for _ in range(lines):
-                assert one.stdout.readline().endswith(".wav\n")
+            assert one.stdout.readline().endswith(b".wav\n")
+        for one, delay in zip(both, (delays.min(), np.ptp(delays)), strict=True):
+            time.sleep(delay)
             one.send_signal(signal.SIGKILL)
         for one in both:
             one.communicate()
+        found.append(inconsistencies(listener))
+    print(f"{rounds} rounds, tracks kept: {[n for n, _ in found]}")
+    assert [faults for _, faults in found] == [[]] * rounds
+    assert any(0 < n < 135 for n, _ in found)
+
+
+_ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def inconsistencies(listener: Listener) -> tuple[int, list[str]]:
+    """Return how many tracks an index has, and what is wrong with it; then the rest is added."""
     library = Library(Path("library.sqlite"))
-    assert library._value("PRAGMA integrity_check") == "ok"
-    known = len(library.tracks(listener.champions).paths)
-    assert known >= 3
+    checked = library._value("PRAGMA integrity_check")
+    faults = [] if checked == "ok" else [checked]
+    kept, known = library.status()["tracks"], len(library.tracks(listener.champions).paths)
+    if kept != known:
+        faults.append(f"{kept} tracks, {known} with an answer")
     done = add(library, listener, "data")
-    assert sum(computed for computed, _ in done.values()) == 15 - known
+    if sum(computed for computed, _ in done.values()) != 135 - known:
+        faults.append("tracks that were neither kept nor missing")
+    if len(library.tracks(listener.champions).paths) != 135:
+        faults.append("tracks that could not be added")
     library.close()
+    return kept, faults

@@ -7,25 +7,29 @@ processes may fill it and either may be killed.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.files import replacing
 from serving.champions import Champion, project
-from serving.listener import Heard, Listener, UnreadableError, sha256
+from serving.listener import Heard, Listener, UnreadableError, sha256, track_record
 
 FILE: Final = "CMG_LIBRARY"  # the variable that names another file
 
-_VERSION: Final = 2
+_VERSION: Final = 3
+_MOST_AT_ONCE: Final = 2_000  # tracks that are read so fast that a copy of what is read would not be
 _SCHEMA: Final = """
 CREATE TABLE track(path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL);
@@ -44,6 +48,14 @@ ALTER TABLE prediction ADD COLUMN mean BLOB NOT NULL DEFAULT x'';
 CREATE INDEX prediction_mean ON prediction(task, model, sha256, mean);
 CREATE INDEX track_sha256 ON track(sha256, path);
 """
+# Version 3: a number that every write raises.
+_THIRD: Final = """
+CREATE TABLE state(writes INTEGER NOT NULL);
+INSERT INTO state VALUES(0);
+"""
+
+
+_TEXTS: Final = ("paths", "digests", "artists", "titles")  # lists of `Tracks`
 
 
 def library_file() -> Path:
@@ -77,6 +89,21 @@ class Tracks:
         """Return by digest where a track stands."""
         return {digest: n for n, digest in enumerate(self.digests)}
 
+    def record(self, n: int, listener: Listener) -> dict[str, Any]:
+        """Return a track's record, as `cmg classify --json` has it, with id, artist and title."""
+        means = {task: values[n] for task, values in self.means.items()}
+        return track_record(
+            means,
+            listener.classes,
+            listener.champions,
+            {task: listener.is_sure(task, mean) for task, mean in means.items()},
+            id=self.digests[n],
+            path=self.paths[n],
+            artist=self.artists[n],
+            title=self.titles[n],
+            seconds=round(float(self.seconds[n]), 3),
+        )
+
 
 @dataclass(frozen=True)
 class _Answer:
@@ -92,12 +119,13 @@ class _Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: its answer, or why there is none."""
+    """What became of a file: its answer, or why there is none; and the digest of its content."""
 
     path: Path
     heard: Heard | None
     reason: str = ""
     computed: bool = False
+    sha256: str = ""
 
 
 class Library:
@@ -134,11 +162,13 @@ class Library:
             )
 
     def _bring_up_to_date(self) -> None:
-        with self._writing():
+        with self._transaction():
             version = self._value("PRAGMA user_version")  # another process may have done it meanwhile
             for statement in (_SCHEMA if version == 0 else "").split(";"):
                 self._db.execute(statement)
             for statement in (_SECOND if version < 2 else "").split(";"):
+                self._db.execute(statement)
+            for statement in (_THIRD if version < 3 else "").split(";"):
                 self._db.execute(statement)
             for sha256, task, model, slices in self._db.execute(
                 "SELECT sha256, task, model, slices FROM prediction WHERE mean=x''"
@@ -198,7 +228,7 @@ class Library:
         if heard and not row:  # moved, or touched
             with self._writing():
                 self._db.execute("INSERT OR REPLACE INTO track VALUES(?,?,?,?)", (at[0], digest, *at[1:]))
-        return Outcome(path, heard) if heard else None
+        return Outcome(path, heard, sha256=digest) if heard else None
 
     def _heard(self, digest: str, models: Mapping[str, str]) -> Heard | None:
         seconds = self._db.execute("SELECT seconds FROM heard WHERE sha256=?", (digest,)).fetchone()
@@ -228,10 +258,37 @@ class Library:
             for task, slices in heard.slices.items():
                 given = (digest, task, models[task], _blob(slices), _mean(slices))
                 self._db.execute("INSERT OR REPLACE INTO prediction VALUES(?,?,?,?,?)", given)
-        return Outcome(path, heard, computed=True)
+        return Outcome(path, heard, computed=True, sha256=digest)
 
-    def tracks(self, champions: Mapping[str, Champion]) -> Tracks:
-        """Return what the present champions have answered."""
+    def tracks(self, champions: Mapping[str, Champion], *, keep: bool = False) -> Tracks:
+        """Return what the present champions have answered.
+
+        Parameters
+        ----------
+        champions
+            By task.
+        keep
+            Keep what is read of a large index in a file beside it, from which it is read ten times as fast
+            until somebody writes: for commands, each of which would read the index anew.
+        """
+        with self._transaction("DEFERRED"):  # all of one moment
+            key = self._key(champions)
+            copy = self.file.with_name(self.file.name + ".tracks")
+            if keep and (found := _unpacked(copy, key)):
+                return found
+            found = self._read(champions)
+        if keep and len(found.paths) > _MOST_AT_ONCE:
+            _pack(found, copy, key)
+        return found
+
+    def _key(self, champions: Mapping[str, Champion]) -> str:
+        """Return what changes whenever the tracks do."""
+        own = _own_index()
+        names = {task: champion.name for task, champion in champions.items()}
+        changed = own.stat().st_mtime_ns if own.is_file() else 0
+        return json.dumps([_VERSION, self._value("SELECT writes FROM state"), names, str(own), changed])
+
+    def _read(self, champions: Mapping[str, Champion]) -> Tracks:
         rows = self._db.execute(
             "SELECT first, track.sha256, seconds, artist, title FROM "
             "(SELECT min(path) AS first, sha256 FROM track GROUP BY sha256) AS track "
@@ -259,6 +316,10 @@ class Library:
                 for task, known in answered.items()
             },
         )
+
+    def is_empty(self) -> bool:
+        """Return whether there is no track."""
+        return self._db.execute("SELECT 1 FROM track LIMIT 1").fetchone() is None
 
     def paths(self) -> list[Path]:
         """Return every file of the index."""
@@ -338,7 +399,13 @@ class Library:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
+            yield
+            self._db.execute("UPDATE state SET writes=writes+1")
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        self._db.execute(f"BEGIN {kind}")
         try:
             yield
         except BaseException:
@@ -368,7 +435,7 @@ def _answer(path: Path, listener: Listener, *, has_tags: bool) -> _Answer:
 def _named(rows: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
     """Return artist and title of each row, from ``data/index.csv`` where a file's tags do not say them."""
     known: dict[str, tuple[str, str]] = {}
-    path = project() / "data" / "index.csv"
+    path = _own_index()
     if path.is_file() and any(not (row[3] and row[4]) for row in rows):
         with path.open(encoding="utf-8", newline="") as stream:
             known = {
@@ -376,6 +443,33 @@ def _named(rows: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
                 for line in csv.DictReader(stream)
             }
     return [(row[3], row[4]) if row[3] and row[4] else known.get(row[1], (row[3], row[4])) for row in rows]
+
+
+def _own_index() -> Path:
+    return project() / "data" / "index.csv"
+
+
+def _pack(tracks: Tracks, path: Path, key: str) -> None:
+    """Keep tracks in a file; where it cannot be written, they are read from the index again."""
+    texts = {name: "\0".join(getattr(tracks, name)).encode() for name in _TEXTS}
+    arrays: dict[str, Any] = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+    arrays |= {f"mean_{task}": values for task, values in tracks.means.items()}
+    with suppress(OSError), replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, key=np.array(key), seconds=tracks.seconds, **arrays)
+
+
+def _unpacked(path: Path, key: str) -> Tracks | None:
+    """Return the tracks of a file; None if it is not there, or of another time."""
+    try:
+        with np.load(path) as packed:
+            if packed["key"] != key:
+                return None
+            texts = {name: packed[name].tobytes().decode().split("\0") for name in _TEXTS}
+            tasks = [name.removeprefix("mean_") for name in packed if name.startswith("mean_")]
+            means = {task: packed[f"mean_{task}"] for task in tasks}
+            return Tracks(seconds=packed["seconds"], means=means, **texts)
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
 
 
 def _blob(slices: np.ndarray) -> bytes:
