@@ -99,9 +99,13 @@ def load(seconds: float) -> None:
     if audio is None:
         raise CmgError("expected the project's tracks in data/gtzan, received none. `make repro` makes them.")
     with server() as (address, process):
+        before = _cpu_seconds(process)
         outcome = asyncio.run(_all_clients(address, audio.read_bytes(), seconds, process))
+        spent_in_all = _cpu_seconds(process) - before
     statuses, times, memory, wrong = outcome
-    print(f"{sum(statuses.values())} answers in {seconds:g} s: {dict(sorted(statuses.items()))}")
+    answered = sum(statuses.values())
+    print(f"{answered} answers in {seconds:g} s: {dict(sorted(statuses.items()))}")
+    print(f"the server and its workers took {1000 * spent_in_all / max(answered, 1):.0f} ms of CPU for each")
     for kind, spent in sorted(times.items()):
         spent.sort()
         told = ", ".join(f"p{p} {spent[min(len(spent) - 1, p * len(spent) // 100)]:.2f} s" for p in (50, 99))
@@ -206,6 +210,11 @@ async def _slow_upload(address: str) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     async with httpx.AsyncClient(base_url=address, auth=login(), timeout=None) as client:
         await client.post("/v1/classify", content=bytes_of_it(), headers=headers)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    every = [process, *process.children(recursive=True)]
+    return sum(sum(one.cpu_times()[:2]) for one in every)
 
 
 async def _memory(process: psutil.Process, until: float, each: float) -> list[float]:
