@@ -66,8 +66,8 @@ def _made() -> Iterator[tuple[str, np.ndarray]]:
     yield "square wave of 220 Hz", 0.3 * np.sign(np.sin(2 * np.pi * 220 * time))
     yield "beating tones", 0.25 * (np.sin(2 * np.pi * 440 * time) + np.sin(2 * np.pi * 441 * time))
     for hertz in (50, 60):
-        partials = [np.sin(2 * np.pi * hertz * n * time) / n for n in range(1, 12)]
-        yield f"mains hum of {hertz} Hz", 0.2 * np.sum(partials, axis=0)
+        hum = np.sum([np.sin(2 * np.pi * hertz * n * time) / n for n in range(1, 12)], axis=0)
+        yield f"mains hum of {hertz} Hz", 0.2 * hum
     for top in (2_000, 8_000):
         yield f"sweep up to {top} Hz", 0.5 * np.sin(np.pi * top / SECONDS * time**2)
     for every in (0.05, 0.5, 2.0):

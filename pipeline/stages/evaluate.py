@@ -121,6 +121,18 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     return metrics
 
 
+def class_metrics(task: str, name: str) -> dict[str, float]:
+    """Return each mood's rank correlation on the test tracks, where it is defined; nothing of hard labels."""
+    table = pd.read_csv(plots_folder(task, name) / "classes.csv", keep_default_na=False, na_values=[""])
+    if "rank_correlation" not in table:
+        return {}
+    known = table.dropna(subset="rank_correlation")
+    return {
+        f"test.track.rank_correlation.{row['class']}": row["rank_correlation"]
+        for row in known.to_dict("records")
+    }
+
+
 def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
     """Add final metrics, pictures and predictions to the run of the model."""
     from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
@@ -128,7 +140,7 @@ def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
     task, name = card["task"], card["model"]
     mlflow = tracking.configure()
     with open_run(task, card):
-        mlflow.log_metrics(flat_metrics(metrics))
+        mlflow.log_metrics(flat_metrics(metrics) | class_metrics(task, name))
         mlflow.set_tag(MLFLOW_RUN_NOTE, description(card, metrics))
         mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
         mlflow.log_artifact(str(predictions_path(task, name)))

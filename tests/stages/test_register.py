@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -293,9 +294,14 @@ def test_a_version_with_a_front_end_of_its_own_answers_in_a_fresh_process(
 ) -> None:
     statistics = Normaliser("standard", (0.5,) * N_NUMBERS, (2.0,) * N_NUMBERS)
     graph = musicnn.graph()
-    facts = {"front_end": "musicnn", "front_end_sha256": files.sha256(graph)}
+    facts = {"front_end": "musicnn", "front_end_sha256": files.sha256(graph), "licence": musicnn.LICENCE}
     put_model("musicnn_probe", seed=1, valid_f1=0.5, seen=[], normaliser=statistics.as_dict(), **facts)
     register.register("genre", ["musicnn_probe"])
+    said = tracking.configure().MlflowClient().get_model_version("genre-classifier", "1").description
+    assert "*Licence:* the weights were learned from these tracks alone" not in said
+    megabytes, seconds = re.search(r"([\d.]+) MB as ONNX; a track of 30 s took ([\d.]+) s", said).groups()
+    assert 3 < float(megabytes) < 4, "the 787,159 weights of the front end count"
+    assert 0 < float(seconds) < 60
     encoded = Path(f"data/gtzan/blues/{HELD_OUT[0]}.au").resolve()
     uri = tracking.configure().get_tracking_uri()
     done = subprocess.run(
