@@ -49,7 +49,7 @@ folder: setup  ## swap your own music in: SRC=FOLDER [LABELS=FILE [ANNOTATOR=NAM
 experiments: setup  ## scores and changed parameters of all experiments, side by side
 	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|taxonomy|Created'
 
-preset: setup  ## write the settings NAME=sample, gtzan or report into params.yaml
+preset: setup  ## write the settings NAME=sample, library, gtzan or report into params.yaml
 	$(BIN)/python -m pipeline.presets $(NAME)
 
 # `dvc repro` fills a registry whose mlruns/ is new; this one also a shared server's that is empty.

@@ -209,10 +209,25 @@ def pull(tasks: Iterable[str] = TASKS) -> dict[str, Champion]:
             summary = versions.version_summary(client, task, str(entry.version))
             fetched[task] = _store(task, source, summary)
     if not fetched:
-        raise CmgError(
-            "expected a champion in the registry, received none. `make repro` trains and promotes one."
-        )
+        raise CmgError(_nothing_serves(client))
     return fetched
+
+
+def _nothing_serves(client: Any) -> str:
+    """Return why no task has a champion, and the next command."""
+    from pipeline.registry import versions
+
+    waiting = {task: entry for task in TASKS if (entry := versions.latest_entry(client, task))}
+    expected = "expected a champion in the registry, received none"
+    if not waiting:
+        return f"{expected}. `make repro` trains and promotes one."
+    reasons = [
+        f"{entry.name} version {entry.version} is not promoted: {entry.tags.get('reason', 'nobody decided')}"
+        for entry in waiting.values()
+    ]
+    return f"{expected}; {'; '.join(reasons)}. To use it all the same: " + ", and ".join(
+        f'`python -m pipeline.stages.promote --confirm {task} --reason "my reason"`' for task in waiting
+    )
 
 
 def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:

@@ -207,7 +207,11 @@ def _genres(
     without = sum(not genre for genre in found)
     if not any(found):
         return [UNKNOWN_GENRE] * len(paths), "genre: no folders and no tags name one"
-    said += f"; {without} files without one, in the folder {UNKNOWN_GENRE}" if without else ""
+    said += (
+        f"; {without} {'file' if without == 1 else 'files'} without one, in the folder {UNKNOWN_GENRE}"
+        if without
+        else ""
+    )
     return [
         track_ids.safe(canonical_genre(genre)) if genre else UNKNOWN_GENRE for genre in found
     ], f"genre: {said}"

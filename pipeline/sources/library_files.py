@@ -20,6 +20,7 @@ NOT_READ: Final = "audio in a format that is not read"
 NOT_HERE: Final = "links whose content is not there (git-annex and DataLad fetch it by `get`)"
 NOT_REGULAR: Final = "no regular files"
 REFUSED: Final = "may not be read"
+NOT_UTF_8: Final = "names that are not UTF-8 (rename the files)"
 OWN_FOLDER: Final = "the folder of this project, not looked into"
 
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -130,11 +131,22 @@ def _reason(path: Path, name: str) -> str:
         return NO_AUDIO
     if suffix not in audio.SUFFIXES:
         return NOT_READ
+    if not _is_utf_8(name):
+        return NOT_UTF_8
     if not path.exists():
         return NOT_HERE
     if not path.is_file():
         return NOT_REGULAR
     return "" if os.access(path, os.R_OK) else REFUSED
+
+
+def _is_utf_8(name: str) -> bool:
+    """Return whether a table can hold a name; Python stands half a surrogate pair for each other byte."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _said(reason: str, names: tuple[str, ...]) -> str:

@@ -125,6 +125,7 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (source / "folk/old.wma").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(source) + b"/folk/caf\xe9.mp3")).write_bytes(b"x")
     (source / "folk/annexed.mp3").symlink_to("nowhere")
     (source / "folk/again").symlink_to(source, target_is_directory=True)
     found = library_files.find(source)
@@ -137,8 +138,9 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
         "hidden": (".git/x.wav", "folk/._b.wav"),
         "audio in a format that is not read": ("folk/old.wma",),
         library_files.NOT_HERE: ("folk/annexed.mp3",),
+        library_files.NOT_UTF_8: ("folk/caf\udce9.mp3",),
     }
-    assert "files found: 13, taken: 7, left out: 6" in found.summary()
+    assert "files found: 14, taken: 7, left out: 7" in found.summary()
     assert "no audio: 2 by suffix: .txt 1, .jpg 1" in found.summary()
 
 
