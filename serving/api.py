@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import taxonomy
-from pipeline.errors import CmgError, ParamsError
+from pipeline.errors import CmgError, DiskFullError, ParamsError, UnavailableError
 from pipeline.messages import masked
 from serving import champions as kept
 from serving import corrections, jobs
@@ -32,11 +33,13 @@ from serving.mix import Wanted
 from serving.playlists import MEDIA_TYPES, Entry, playlist
 from serving.service import Limits, Service, UnknownTrackError, windows
 from serving.why_api import add_why, saved
-from serving.workers import BusyError, TooLongError
+from serving.workers import BusyError, FailedError, TooLongError
 
 _WEB: Final = Path(__file__).with_name("web")
 _RETRY_SECONDS: Final = 2
 _MOST: Final = 500  # tracks of an answer
+_UPLOAD: Final = "multipart/form-data"  # parsed part by part into files; all else is kept in memory
+_MOST_JSON: Final = 1 << 20  # bytes: a hundred times as much memory, and a second's work for all to wait for
 _PROBLEM: Final = "application/problem+json"
 # Nothing is loaded from elsewhere, and nothing is run that is not one of the page's own files.
 _POLICY: Final = (
@@ -46,6 +49,9 @@ _POLICY: Final = (
 _STATUS: Final[dict[type[CmgError], int]] = {
     BusyError: 503,
     TooLongError: 504,
+    FailedError: 500,
+    UnavailableError: 503,
+    DiskFullError: 507,
     UnknownTrackError: 404,
     UnreadableError: 422,
     ContradictionError: 409,
@@ -366,12 +372,12 @@ def _add_state(app: FastAPI) -> None:
         return FileResponse(_WEB / "docs.html")
 
     @app.get("/healthz", response_class=PlainTextResponse)
-    def healthz() -> str:
+    async def healthz() -> str:  # answered although all threads work
         """Say that the server runs."""
         return "ok\n"
 
     @app.get("/readyz", response_class=PlainTextResponse)
-    def readyz(request: Request) -> PlainTextResponse:
+    async def readyz(request: Request) -> PlainTextResponse:
         """Say whether a file would be answered now, and why the library is not filled, if it cannot be."""
         service = _service(request)
         is_ready = service.workers.is_ready()
@@ -395,8 +401,21 @@ def _say_problems(app: FastAPI) -> None:
         status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 422)
         return _problem(status, str(error), {"Retry-After": f"{_RETRY_SECONDS}"} if status == 503 else None)
 
+    @app.exception_handler(OSError)
+    def unkept(request: Request, error: OSError) -> JSONResponse:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _problem(
+            507 if full else 500, f"expected to read and write the files it needs, received: {error.strerror}"
+        )
+
+    @app.exception_handler(Exception)
+    def unknown(request: Request, error: Exception) -> JSONResponse:  # Starlette raises it again, for the log
+        return _problem(500, "expected an answer, received a fault of the server; its log says more")
+
     @app.exception_handler(StarletteHTTPException)
     def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, OSError):  # while the body was read
+            return unkept(request, error.__cause__)
         if error.status_code == 404:
             where = request.url.path[:200]
             return _problem(404, f"expected an address of /openapi.json, received {where}")
@@ -419,14 +438,17 @@ class _Limited:
             await self._app(scope, receive, send)
             return
         received = 0
-        declared = Headers(scope=scope).get("content-length", "0")
-        said = f"expected at most {self._most >> 20} MB, received more"
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "0")
+        is_upload = headers.get("content-type", "").lower().startswith(_UPLOAD)
+        most = self._most if is_upload else min(self._most, _MOST_JSON)
+        said = f"expected at most {most >> 20} MB, received more"
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most:
+            if received > most:
                 raise HTTPException(413, said)  # of whatever reads the body
             return message
 
@@ -440,7 +462,7 @@ class _Limited:
                 ]
             await send(message)
 
-        if declared.isascii() and declared.isdigit() and int(declared) > self._most:
+        if declared.isascii() and declared.isdigit() and int(declared) > most:
             await _problem(413, said, {"Connection": "close"})(scope, receive, with_policy)
             return
         await self._app(scope, counted, with_policy)

@@ -6,6 +6,7 @@ and measured, and a folder with the version's graph, card and the inference code
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib
 import json
@@ -14,13 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import CmgError, DataError, run_main
+from pipeline.errors import CmgError, DataError, UnavailableError, run_main
 
 if TYPE_CHECKING:
     from serving.explanation import Explainer
@@ -31,6 +33,8 @@ FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 _PACKAGE: Final = "cmg_inference_*"  # see `pipeline.registry.shipped`
 _PARTS: Final = ("model.onnx", "card.json")
+_NEW: Final = ".new-"  # how the folders begin into which versions are copied
+_PULL_SECONDS: Final = 300  # after which a registry does not answer any more
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class Champion:
         return f"{self.task}-classifier/{self.version}"
 
     @property
+    def key(self) -> str:
+        """Return what answers are kept under: another registry's version of the same number is another."""
+        return f"{self.name}@{self.folder.rpartition('-')[2]}"
+
+    @property
     def classes(self) -> list[str]:
         """Return the classes' names in the order of its answers."""
         return self._card()["classes"]
@@ -101,6 +110,24 @@ class Champion:
 
         return Explainer(*self.open(), cache_folder() / self.folder / "model.onnx")
 
+    def hold(self) -> int:
+        """Return a descriptor; while it is open no `pull` removes the files, whatever serves by then.
+
+        Raises
+        ------
+        DataError
+            They are gone already.
+        """
+        folder = cache_folder() / self.folder
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: expected a champion, received: {error.strerror}. Try again."
+            ) from None
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        return handle
+
 
 def project() -> Path:
     """Return the project's root: the working directory if it is one, else the checkout of this code."""
@@ -124,17 +151,19 @@ def cached(task: str) -> Champion | None:
     path = cache_folder() / f"{task}.json"
     try:
         champion = Champion(**json.loads(path.read_text(encoding="utf-8")))
+        where = _changed(cache_folder() / champion.folder, champion.files)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected a champion, received {error}. Run `cmg models pull`.") from None
-    for name, expected in champion.files.items():
-        if _sha256(cache_folder() / champion.folder / name) != expected:
-            where = cache_folder() / champion.folder / name
-            raise DataError(
-                f"{where}: expected the file as fetched, received another. Run `cmg models pull`."
-            )
+    if where:
+        raise DataError(f"{where}: expected the file as fetched, received another. Run `cmg models pull`.")
     return champion
+
+
+def _changed(folder: Path, files: dict[str, str]) -> Path | None:
+    """Return the first file that is not as its digest says; None if all are."""
+    return next((folder / name for name, digest in files.items() if _sha256(folder / name) != digest), None)
 
 
 def champions() -> dict[str, Champion]:
@@ -170,7 +199,14 @@ def pull_apart() -> None:
         As in `pull`.
     """
     command = [sys.executable, "-m", "serving.champions"]
-    done = subprocess.run(command, cwd=project(), capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=project(), capture_output=True, text=True, check=False, timeout=_PULL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(
+            f"expected the registry's champions within {_PULL_SECONDS} s, received none. Try again later."
+        ) from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise CmgError(said[-1].removeprefix("error: ") if said else "no champion could be fetched")
@@ -188,7 +224,7 @@ def newer(champion: Champion) -> str | None:
 
 
 def pull(tasks: Iterable[str] = TASKS) -> dict[str, Champion]:
-    """Fetch the versions that serve; what was cached stays until each is whole.
+    """Fetch the versions that serve, one process at a time; what was cached stays until each is whole.
 
     Raises
     ------
@@ -200,7 +236,7 @@ def pull(tasks: Iterable[str] = TASKS) -> dict[str, Champion]:
 
     client = tracking.configure().MlflowClient()
     fetched = {}
-    with tracking.reachable():
+    with tracking.reachable(), _alone():
         for task in tasks:
             entry = versions.champion_entry(client, task)
             if entry is None:
@@ -230,6 +266,19 @@ def _nothing_serves(client: Any) -> str:
     )
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process fetches; remove what killed ones left."""
+    from filelock import FileLock
+
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / ".lock"):
+        for left in cache.glob(f"{_NEW}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
 def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
     """Copy a version's files into the cache, and only then say that they are there."""
     package = next(source.glob(f"code/{_PACKAGE}"), None)
@@ -239,8 +288,7 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
             "an earlier one. `dvc repro promote` packs it anew."
         )
     cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
+    with tempfile.TemporaryDirectory(dir=cache, prefix=_NEW) as temporary:
         new = Path(temporary) / "files"
         shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         has_own = (source / "artifacts" / FRONT_END).exists()
@@ -251,7 +299,9 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
         }
         digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         folder = f"{task}-{summary['version']}-{digest[:12]}"
-        if not (cache / folder).exists():
+        if _changed(cache / folder, files):  # damaged, or not there
+            if (cache / folder).exists():
+                (cache / folder).rename(Path(temporary) / "damaged")
             new.rename(cache / folder)
     own = {key: summary[key] for key in ("model", "version", "run_id", "protocol", "dataset", "synthetic")}
     champion = Champion(
@@ -266,9 +316,21 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
     part.write_text(json.dumps(asdict(champion), indent=2), encoding="utf-8")
     part.replace(cache / f"{task}.json")
     for other in cache.glob(f"{task}-*"):
-        if other.name != folder:
-            shutil.rmtree(other)
+        if other.name != folder and not _is_held(other):
+            shutil.rmtree(other, ignore_errors=True)
     return champion
+
+
+def _is_held(folder: Path) -> bool:
+    """Return whether a server still starts workers from a folder; see `Champion.hold`."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _shipped(folder: Path) -> ModuleType:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 import uuid
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from pipeline import identity, taxonomy
-from pipeline.errors import CmgError, ParamsError
+from pipeline.errors import CmgError, DataError, ParamsError
 from pipeline.files import write_text
 from serving.champions import project
 
@@ -22,7 +24,9 @@ _LABELS: Final = Path("data/mood_labels.csv")
 _INDEX: Final = Path("data/index.csv")
 _PREFIX: Final = "heard-"  # of the files that are written here
 _COLUMNS: Final = ("track_id", "mood", "annotator", "labelled_at", "asked_for")
+_READ: Final = ("track_id", "mood", "annotator", "sha256")
 _LONGEST: Final = 100  # characters of a name
+_TURN: Final = threading.Lock()  # two answers at once would not know of each other
 _NO_NAME: Final = re.compile(r"[=+\-@|,;\"'<>\[\]`]")
 
 
@@ -73,6 +77,11 @@ def annotate(
     """
     track, name = _track_id(digest, path), _name(annotator)
     chosen = _mood(mood, poles)
+    with _TURN:
+        return _annotate(track, chosen, name, asked_for)
+
+
+def _annotate(track: str, chosen: str, name: str, asked_for: str) -> Annotation:
     said = _said_of(track)
     own = [each for who, each in said if identity.key(who) == identity.key(name)]
     others = dict(Counter(each for _, each in said))
@@ -98,7 +107,7 @@ def annotate(
 def _track_id(digest: str, path: Path) -> str:
     """Return the id of the project's track that has this content."""
     for row in _rows(project() / _INDEX):
-        if row.get("sha256") == digest:
+        if row["sha256"] == digest:
             return row["track_id"]
     own = project() / "data" / "gtzan"
     if path.is_relative_to(own):
@@ -133,17 +142,30 @@ def _mood(mood: str, poles: tuple[str, ...]) -> str:
 
 def _said_of(track: str) -> list[tuple[str, str]]:
     """Return who said what of a track: merged labels, and those that wait in the inbox."""
-    files = [project() / _LABELS, *sorted((project() / _INBOX).glob(f"{_PREFIX}*.csv"))]
-    return [
-        (row["annotator"], row["mood"]) for file in files for row in _rows(file) if row["track_id"] == track
-    ]
+    rows = _rows(project() / _LABELS)
+    for file in sorted((project() / _INBOX).glob(f"{_PREFIX}*.csv")):
+        with suppress(DataError):  # the intake rejects it, or took it a moment ago
+            rows += _rows(file)
+    return [(row["annotator"], row["mood"]) for row in rows if row["track_id"] == track]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
+    """Return a table's rows, each with all of `_READ`, blank where there is nothing; none of no file.
+
+    Raises
+    ------
+    DataError
+        It is no UTF-8 CSV.
+    """
     if not path.is_file() or path.is_symlink():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        mark = max(",;\t", key=text.partition("\n")[0].count)
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=mark))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: expected a UTF-8 CSV file, received {error}. Correct it.") from None
+    return [{name: row.get(name) or "" for name in _READ} for row in rows]
 
 
 def _plain(text: str) -> str:

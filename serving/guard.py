@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HOSTS: Final = "CMG_ALLOWED_HOSTS"  # names beside loopback's by which the servers are called, with commas
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})  # the latter: another port of this host
 _PORTS: Final = {"http": 80, "https": 443}
 _POLICY_VIOLATION: Final = 1008  # why a WebSocket is closed
 
@@ -69,6 +70,10 @@ class Guard:
             return PlainTextResponse(f"This host is not one of {HOSTS}.\n", 403)
         if pages and not self._is_own_page(pages, called[0], scope.get("server")):
             return PlainTextResponse("Pages of other origins may not call this server.\n", 403)
+        if not pages and _is_embedded(headers):
+            return PlainTextResponse(
+                "Pages of other origins may link to this server, not load from it.\n", 403
+            )
         if self._expected is not None and not self._knows_password(headers):
             asking = {"WWW-Authenticate": 'Basic realm="Composite Mood Genre", charset="UTF-8"'}
             return PlainTextResponse("make password prints user and password.\n", 401, headers=asking)
@@ -96,6 +101,16 @@ class Guard:
         # In constant time: how long a comparison takes would tell how much of the password is right.
         known = {"basic": self._expected, "bearer": self._token}.get(scheme.lower())
         return bool(known) and hmac.compare_digest(given.strip().encode(), known or b"")
+
+
+def _is_embedded(headers: Headers) -> bool:
+    """Return whether a page of another site or port loads this as its picture, sound or script.
+
+    Browsers send no origin with those, but the password: the page would learn what is there by how long it
+    takes, and could keep the server busy.
+    """
+    is_foreign = headers.get("sec-fetch-site", "") in _FOREIGN
+    return is_foreign and headers.get("sec-fetch-dest", "") != "document"  # a link, opened by a person
 
 
 def _authority(url: str) -> SplitResult | None:

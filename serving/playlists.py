@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,15 +49,20 @@ def playlist(kind: str, entries: Sequence[Entry], folder: Path) -> str:
     #EXTINF:62,A - B
     é/1.mp3
     """
-    ways = [Path(os.path.relpath(entry.path, folder)).as_posix() for entry in entries]
+    ways = [_way(Path(os.path.relpath(entry.path, folder)).as_posix()) for entry in entries]
     return _WRITERS[kind](entries, ways)
+
+
+def _way(path: str) -> str:
+    """Return a relative path that no player takes for a comment or an address: ``./#1.mp3``."""
+    return f"./{path}" if path.startswith("#") or ":" in path.partition("/")[0] else path
 
 
 def _m3u8(entries: Sequence[Entry], ways: Sequence[str]) -> str:
     # UTF-8 without percent codes: many players take those for part of the name.
     lines = ["#EXTM3U"]
     for entry, way in zip(entries, ways, strict=True):
-        lines += [f"#EXTINF:{round(entry.seconds) or -1},{_line(entry.name)}", _line(way)]
+        lines += [f"#EXTINF:{round(entry.seconds) or -1},{_line(entry.name)}", _BREAKS.sub(" ", way)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,6 +92,8 @@ def _line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+# Where players end a line. All else stays in a path: blanks that do not break and joiners are part of names.
+_BREAKS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _WRITERS: Final[dict[str, Callable[[Sequence[Entry], Sequence[str]], str]]] = {
     "m3u8": _m3u8,
     "xspf": _xspf,

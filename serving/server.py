@@ -22,7 +22,7 @@ from serving import champions, password
 from serving.api import create_app
 from serving.guard import LOOPBACK, Guard, allowed_hosts
 from serving.service import Limits
-from serving.track_index import library_file
+from serving.track_index import Library, library_file
 
 if TYPE_CHECKING:
     import uvicorn
@@ -53,16 +53,18 @@ def run(host: str, port: int, *, library: Path | None = None, workers: int = 2, 
     Raises
     ------
     CmgError
-        Nothing serves, the address cannot be listened at, or others could reach the server without a token
-        of the user's own choice.
+        Nothing serves, the index cannot be opened, the address cannot be listened at, or others could reach
+        the server without a token of the user's own choice.
     """
     auth = _auth(host)
     champions.champions()  # what is wrong with them is said in one line, before the server starts
+    file = library or library_file()
+    Library(file).close()  # likewise
     _require_free(host, port)
     import uvicorn
 
     limits = Limits(megabytes=megabytes, workers=workers)
-    app = Guard(create_app(library or library_file(), limits), auth=auth, hosts=allowed_hosts())
+    app = Guard(create_app(file, limits), auth=auth, hosts=allowed_hosts())
     shown = f"[{host}]" if ":" in host else host
     said = f"{TOKEN} is the password" if os.environ.get(TOKEN) else "`make password` prints the password"
     print(f"http://{shown}:{port}/  user {auth.partition(':')[0]}; {said}. Ctrl-C stops it.", flush=True)

@@ -18,7 +18,7 @@ from serving.champions import Champion, project
 from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
 from serving.track_index import Library, Tracks, audio_files
-from serving.workers import Job, Workers
+from serving.workers import BusyError, Job, Workers
 
 _LOG: Final = logging.getLogger(__name__)
 _AGAIN_SECONDS: Final = 60.0  # after which a library that could not be filled is tried again
@@ -216,24 +216,37 @@ class Service:
 
     def waveform(self, digest: str) -> list[float]:
         """Return a track's loudness over time; see `serving.jobs.waveform`."""
-        return self.work(jobs.waveform, Path(self.tracks().paths[self.place(digest)]))
+        return self.work(jobs.waveform, self.own_file(digest))
 
     def pull(self) -> bool:
-        """Fetch the champions that serve now, and answer the library anew; return whether they are others."""
-        with self._pulling:  # two at once would each end the other's workers
+        """Fetch the champions that serve now, and answer the library anew; return whether they are others.
+
+        Raises
+        ------
+        BusyError
+            They are being fetched. Requests that waited for it would keep all threads from others.
+        """
+        if not self._pulling.acquire(blocking=False):
+            raise BusyError(
+                "expected to fetch the champions, received such a request a moment ago. Wait for it"
+            )
+        try:
             return self._pull()
+        finally:
+            self._pulling.release()
 
     def _pull(self) -> bool:
         kept.pull_apart()
         fresh = kept.champions()
         if fresh == self.champions:
             return False
+        listener = Listener(fresh)  # before anything is given up: a version may not open
+        workers = Workers(fresh, number=self.limits.workers, waiting=self.limits.waiting)
         self._closing.set()
         self._filler.join()
         with self._lock:
-            old = self.workers
-            self.workers = Workers(fresh, number=self.limits.workers, waiting=self.limits.waiting)
-            self.champions, self._listener, self._known = fresh, Listener(fresh), None
+            old, self.workers = self.workers, workers
+            self.champions, self._listener, self._known = fresh, listener, None
             self.classes = self._listener.classes
         old.close()
         self._start_filler()

@@ -10,12 +10,14 @@ import csv
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final
 from zipfile import BadZipFile
 
@@ -146,17 +148,18 @@ class Library:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._has_file = str(file) != ":memory:"
-        # The server's threads share a connection, one at a time.
-        self._db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # The server's threads share a connection, one at a time.
+            self._db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             if self._value("PRAGMA user_version") < _VERSION:
                 self._bring_up_to_date()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, OSError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
             raise DataError(
-                f"{file}: expected a library index, received {error}. Name another file."
+                f"{file}: expected a library index, received {said}. Name another file."
             ) from None
         if self._value("PRAGMA user_version") != _VERSION:
             raise DataError(
@@ -191,7 +194,7 @@ class Library:
         workers
             Files at a time.
         """
-        models = {task: champion.name for task, champion in listener.champions.items()}
+        models = {task: champion.key for task, champion in listener.champions.items()}
         pool, waiting = ThreadPoolExecutor(workers), {}
         try:
             for path in files:
@@ -210,6 +213,8 @@ class Library:
         try:
             stat = path.stat()
         except OSError:
+            return None
+        if not S_ISREG(stat.st_mode):
             return None
         at = (str(path), stat.st_size, stat.st_mtime_ns)
         fault = self._db.execute(
@@ -292,7 +297,7 @@ class Library:
     def _key(self, champions: Mapping[str, Champion]) -> str:
         """Return what changes whenever the tracks do."""
         own = _own_index()
-        names = {task: champion.name for task, champion in champions.items()}
+        names = {task: champion.key for task, champion in champions.items()}
         changed = own.stat().st_mtime_ns if own.is_file() else 0
         return json.dumps([_VERSION, self._value("SELECT writes FROM state"), names, str(own), changed])
 
@@ -305,7 +310,7 @@ class Library:
         answered = {}
         for task, champion in champions.items():
             asked = "SELECT sha256, mean FROM prediction WHERE task=? AND model=?"
-            answered[task] = dict(self._db.execute(asked, (task, champion.name)).fetchall())
+            answered[task] = dict(self._db.execute(asked, (task, champion.key)).fetchall())
         rows = sorted(row for row in rows if all(row[1] in known for known in answered.values()))
         digests = [row[1] for row in rows]
         named = _named(rows)
@@ -346,24 +351,26 @@ class Library:
     def changed(self, champion: Champion) -> list[tuple[str, str, str, int, int]]:
         """Return what a champion calls otherwise than the version before: path, content, version, classes."""
         models = self._db.execute(
-            "SELECT DISTINCT model FROM prediction WHERE task=? AND model<>?", (champion.task, champion.name)
+            "SELECT DISTINCT model FROM prediction WHERE task=? AND model<>?", (champion.task, champion.key)
         )
-        number = {
-            name: int(name.rpartition("/")[2]) for (name,) in models if name.rpartition("/")[2].isdigit()
-        }
+        version = {key: _named_model(key).rpartition("/")[2] for (key,) in models}
+        number = {key: int(one) for key, one in version.items() if one.isdigit() and one != champion.version}
         if not number:
             return []
-        before = max(number, key=lambda name: number[name])
+        before = max(number, key=lambda key: number[key])
         rows = self._db.execute(
             "SELECT min(path), new.sha256, old.mean, new.mean FROM track "
             "JOIN prediction AS new ON new.sha256=track.sha256 AND new.task=?1 AND new.model=?2 "
             "JOIN prediction AS old ON old.sha256=track.sha256 AND old.task=?1 AND old.model=?3 "
             "GROUP BY new.sha256 ORDER BY 1",
-            (champion.task, champion.name, before),
+            (champion.task, champion.key, before),
         ).fetchall()
+        rows = [row for row in rows if len(row[2]) == len(row[3])]  # else it knew other classes
         tops = [[int(np.frombuffer(mean, "<f4").argmax()) for mean in row[2:]] for row in rows]
         return [
-            (row[0], row[1], before, *top) for row, top in zip(rows, tops, strict=True) if top[0] != top[1]
+            (row[0], row[1], _named_model(before), *top)
+            for row, top in zip(rows, tops, strict=True)
+            if top[0] != top[1]
         ]
 
     def version(self) -> tuple[int, int]:
@@ -372,20 +379,24 @@ class Library:
 
     def slices(self, digest: str, champion: Champion) -> np.ndarray | None:
         """Return a champion's answers to a content, float32 (n_slices, n_classes); None if there are none."""
-        heard = self._heard(digest, {champion.task: champion.name})
+        heard = self._heard(digest, {champion.task: champion.key})
         return heard.slices[champion.task] if heard else None
 
     def status(self) -> dict[str, Any]:
         """Return counts of tracks, distinct contents and unreadable files, and answers by model."""
-        by_model = dict(
-            self._db.execute("SELECT model, count(*) FROM prediction GROUP BY model ORDER BY model")
-        )
+        by_model: Counter[str] = Counter()
+        for key, number in self._db.execute("SELECT model, count(*) FROM prediction GROUP BY model"):
+            by_model[_named_model(key)] += number
         counts = {
             "tracks": self._value("SELECT count(*) FROM track"),
             "contents": self._value("SELECT count(DISTINCT sha256) FROM track"),
             "unreadable": self._value("SELECT count(*) FROM fault"),
         }
-        return counts | {"answers": by_model, "file": str(self.file), "bytes": self.file.stat().st_size}
+        return counts | {
+            "answers": dict(sorted(by_model.items())),
+            "file": str(self.file),
+            "bytes": self.file.stat().st_size,
+        }
 
     def faults(self) -> list[tuple[str, str]]:
         """Return path and reason of every file that could not be answered."""
@@ -423,13 +434,20 @@ class Library:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        self._db.execute(f"BEGIN {kind}")
         try:
+            self._db.execute(f"BEGIN {kind}")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DataError(f"{self.file}: expected an index to read and write, received: {error}.") from None
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def _named_model(key: str) -> str:
+    """Return the registered model and version of a `Champion.key`; earlier releases kept those alone."""
+    return key.partition("@")[0]
 
 
 def _answer(path: Path, listener: Listener, *, has_tags: bool) -> _Answer:
@@ -438,6 +456,8 @@ def _answer(path: Path, listener: Listener, *, has_tags: bool) -> _Answer:
     except OSError as error:
         return _Answer((0, 0), reason=error.strerror or str(error))
     at = (stat.st_size, stat.st_mtime_ns)
+    if not S_ISREG(stat.st_mode):  # a pipe or a device has no end
+        return _Answer(at, reason="not a regular file")
     try:
         digest, heard = sha256(path), listener.hear(path)
     except UnreadableError as error:
@@ -507,16 +527,26 @@ def audio_files(named: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str
     """Return the audio files named or below folders, absolute and sorted, and what is not there and why."""
     from pipeline.inference.audio import SUFFIXES
 
-    found, missing = set(), []
+    found: set[Path] = set()
+    missing: list[tuple[Path, str]] = []
     for path in named:
         if path.is_dir():
-            found |= {
-                one.absolute()
-                for one in path.rglob("*")
-                if one.suffix.lower() in SUFFIXES and not one.is_dir()
-            }
+            below = path.rglob("*")
+            found |= {one for one in below if one.suffix.lower() in SUFFIXES and not one.is_dir()}
         elif path.exists() or path.is_symlink():
-            found.add(path.absolute())
+            found.add(path)
         else:
-            missing.append((path, "no such file or folder"))
-    return sorted(found), missing
+            missing.append((_printable(path), "no such file or folder"))
+    # Neither the index nor JSON nor a playlist can hold names that are no text.
+    odd = sorted(path for path in found if not _is_text(path))
+    missing += [(_printable(path), "the name is not UTF-8: rename it") for path in odd]
+    return sorted(path.absolute() for path in found.difference(odd)), missing
+
+
+def _is_text(path: Path) -> bool:
+    return _printable(path) == path.absolute()
+
+
+def _printable(path: Path) -> Path:
+    """Return an absolute path in which bytes that are no UTF-8 are written as Python does."""
+    return Path(os.fsencode(path.absolute()).decode("utf-8", "backslashreplace"))

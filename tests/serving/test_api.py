@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
+import inspect
 import io
-import os
 import re
 import shutil
 import socket
@@ -304,33 +305,52 @@ def test_what_changed_since_the_version_before_is_told(client: TestClient) -> No
     assert told["before"] != told["now"]
 
 
-def sleeper(listener: Listener, seconds: float) -> str:
-    time.sleep(seconds)
-    return "done"
+def test_only_uploads_may_be_large(client: TestClient) -> None:
+    """A megabyte of JSON lists takes a hundred in memory, and all wait while it is read."""
+    lists = b'{"like":[' + b"[]," * (400 << 10) + b"[]]}"
+    answer = client.post("/v1/recommend", content=lists, headers={"Content-Type": "application/json"})
+    assert problem(answer, 413) == "expected at most 1 MB, received more"
+    answer = client.post("/v1/labels", content=iter([lists]), headers={"Content-Type": "application/json"})
+    assert problem(answer, 413) == "expected at most 1 MB, received more"
 
 
-def eater(listener: Listener) -> str:
-    os._exit(9)  # as the system ends a process that needs too much memory
+def test_a_champion_is_fetched_once_at_a_time_and_the_server_answers_meanwhile(client: TestClient) -> None:
+    service = client.app.state.service
+    with service._pulling:
+        started = time.monotonic()
+        for _ in range(50):  # more than there are threads
+            answer = client.post("/v1/models/pull")
+            assert problem(answer, 503).startswith("expected to fetch the champions, received such a request")
+        assert answer.headers["retry-after"] == "2"
+        assert time.monotonic() - started < 20
+    assert inspect.iscoroutinefunction(next(r for r in client.app.routes if r.path == "/healthz").endpoint)
 
 
-def greedy(listener: Listener) -> str:
-    return str(len(np.ones(workers.MEMORY_BYTES // 8)))
+def test_a_fault_of_the_server_is_a_problem_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: Exception) -> None:
+        def failing(_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(client.app.state.service, "mix", failing)
+
+    calm = TestClient(client.app, raise_server_exceptions=False)
+    fail(OSError(errno.ENOSPC, "No space left on device", "/secret"))
+    said = problem(calm.get("/v1/recommend?q=calm"), 507)
+    assert said == "expected to read and write the files it needs, received: No space left on device"
+    fail(RuntimeError("/secret"))
+    said = problem(calm.get("/v1/recommend?q=calm"), 500)
+    assert said == "expected an answer, received a fault of the server; its log says more"
 
 
-def test_a_worker_that_fails_is_replaced(listener: Listener) -> None:
-    pool = workers.Workers(listener.champions, number=1, waiting=0)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
-    with pytest.raises(workers.TooLongError, match=r"expected an answer within 0\.2 s"):
-        pool.do(sleeper, 60, seconds=0.2)
-    with pytest.raises(DataError, match="some that needs too much"):
-        pool.do(eater, seconds=20)
-    with pytest.raises(DataError, match="needs too much memory"):
-        pool.do(greedy, seconds=20)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
-    pool._all.acquire()
-    with pytest.raises(workers.BusyError):
-        pool.do(sleeper, 0, seconds=20)
-    pool.close()
+def test_an_index_that_cannot_be_opened_is_said_before_the_server_starts(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(server.TOKEN, "a-long-secret-of-mine")
+    garbage = tmp_path / "garbage.sqlite"
+    garbage.write_text("no index, but text\n" * 100)
+    for file in (garbage, tmp_path, garbage / "below", Path("/proc/nowhere/library.sqlite")):
+        with pytest.raises(DataError, match=f"{file}: expected a library index, received"):
+            server.run("127.0.0.1", 0, library=file)
 
 
 def test_a_port_that_is_in_use_is_named() -> None:

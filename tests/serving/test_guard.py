@@ -59,6 +59,11 @@ OURS = [
     {"Host": "localhost:9000", "Origin": "http://localhost:9000"},
     {"Host": "cmg.example.org", "Origin": "https://cmg.example.org"},
     {"Host": "127.0.0.1:4200", "Origin": "https://cmg.example.org"},  # a proxy that names us anew
+    # Prefect's page, opened as localhost, calls 127.0.0.1.
+    {"Origin": "http://localhost:4200", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "empty"},
+    {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"},  # typed, or a bookmark
+    {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "audio"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},  # a link that a person opens
 ]
 FOREIGN = [
     {"Host": "evil.example"},
@@ -86,6 +91,11 @@ FOREIGN = [
     {"Origin": "http://127.0.0.1:4200 http://evil.example"},
     {"Host": "localhost:9000", "Origin": "http://localhost:9001"},
     {"Host": "evil.example:4200", "Origin": "http://evil.example:4200"},  # a rebound name
+    # What a page loads as its picture, sound, script or frame names no origin.
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "audio"},  # from another port of loopback
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "empty"},
 ]
 
 

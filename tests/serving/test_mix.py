@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from urllib.parse import unquote
@@ -134,3 +135,16 @@ def test_an_index_of_the_first_version_is_taken_over(library: Library, listener,
     again = Library(Path("library.sqlite")).tracks(listener.champions)
     assert again.paths == expected.paths
     assert all(np.array_equal(again.means[task], expected.means[task]) for task in expected.means)
+
+
+def test_odd_names_stay_whole_in_a_playlist_and_are_no_comments_or_addresses() -> None:
+    names = ("#1 hit.mp3", "http:/evil/x.mp3", "nb\u00a0sp.mp3", "a\u200db\u3000c.mp3", "\u202egpj.mp3")
+    entries = [Entry(Path("/music") / name, "A\n#EXTINF", "T\r\nhttp://evil") for name in names]
+    lines = playlist("m3u8", entries, Path("/music")).split("\n")[:-1]
+    found = [line for line in lines if not line.startswith("#")]
+    assert [os.path.normpath(line) for line in found] == list(names)
+    assert not any(line.startswith("http:") for line in found)
+    assert len(lines) == 1 + 2 * len(names)
+    assert len(playlist("m3u8", [Entry(Path("/music/a\nb\u2028c.mp3"))], Path("/music")).splitlines()) == 3
+    for kind in ("xspf", "jspf"):
+        assert "\n#EXTINF" not in playlist(kind, entries, Path("/music"))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,59 @@ def inconsistencies(listener: Listener) -> tuple[int, list[str]]:
         faults.append("tracks that could not be added")
     library.close()
     return kept, faults
+
+
+def test_names_that_are_no_text_and_files_without_end_are_listed_with_a_reason(
+    library: Library, listener: Listener
+) -> None:
+    Path("odd").mkdir()
+    whole = next(Path("data").rglob("*.wav")).read_bytes()
+    for number, name in enumerate((b"\xff.wav", b"good.wav", b"new\nline.wav", "\u202egpj.wav".encode())):
+        (Path("odd") / os.fsdecode(name)).write_bytes(whole + bytes([number]))
+    os.mkfifo("odd/pipe.wav")
+    Path("odd/zero.wav").symlink_to("/dev/zero")
+    Path("odd/loop.wav").symlink_to("loop.wav")
+    found, missing = audio_files([Path("odd")])
+    assert [(path.name, reason) for path, reason in missing] == [
+        (r"\xff.wav", "the name is not UTF-8: rename it")
+    ]
+    done = {outcome.path.name: outcome for outcome in library.add(found, listener, workers=2)}
+    assert sorted(name for name, one in done.items() if one.heard) == [
+        "good.wav",
+        "new\nline.wav",
+        "\u202egpj.wav",
+    ]
+    for name in ("pipe.wav", "zero.wav"):
+        assert done[name].reason == "not a regular file"
+    assert done["loop.wav"].heard is None
+
+
+def test_a_disk_that_is_full_is_said_and_what_was_answered_stays(
+    library: Library, listener: Listener
+) -> None:
+    add(library, listener, "data")
+    before = library.status()["tracks"]
+    library._db.execute(f"PRAGMA max_page_count={library._value('PRAGMA page_count')}")  # SQLite's full disk
+    other = Path("data/other")
+    other.mkdir()
+    for number, file in enumerate(sorted(Path("data").rglob("*.wav"))[:15]):
+        (other / f"{number}.wav").write_bytes(file.read_bytes() + bytes(number + 1))
+    with pytest.raises(
+        DataError, match=r"library.sqlite: expected an index to read and write, received: .*full"
+    ):
+        add(library, listener, "data")
+    assert not library._db.in_transaction
+    assert library.status()["tracks"] >= before
+
+
+def test_another_registrys_version_of_the_same_number_does_not_answer_for_this_one(
+    library: Library, listener: Listener
+) -> None:
+    add(library, listener, "data")
+    champion = listener.champions["genre"]
+    other = {"genre": replace(champion, folder=champion.folder[:-12] + "0123456789ab")}
+    assert other["genre"].name == champion.name
+    assert library.tracks(other).paths == []
+    assert library.slices(library.tracks(listener.champions).digests[0], other["genre"]) is None
+    assert library.changed(other["genre"]) == []
+    assert library.status()["answers"] == {"genre-classifier/1": 15}
