@@ -28,10 +28,11 @@ from serving import corrections, jobs
 from serving.attribution import UnexplainableError
 from serving.champions import project
 from serving.corrections import ContradictionError
+from serving.limits import MOST_JSON, UploadLimits
 from serving.listener import UnreadableError, pole_matrix, poles
 from serving.mix import Wanted
 from serving.playlists import MEDIA_TYPES, Entry, playlist
-from serving.service import Limits, Service, UnknownTrackError, windows
+from serving.service import Service, UnknownTrackError, windows
 from serving.why_api import add_why, saved
 from serving.workers import BusyError, FailedError, TooLongError
 
@@ -39,7 +40,6 @@ _WEB: Final = Path(__file__).with_name("web")
 _RETRY_SECONDS: Final = 2
 _MOST: Final = 500  # tracks of an answer
 _UPLOAD: Final = "multipart/form-data"  # parsed part by part into files; all else is kept in memory
-_MOST_JSON: Final = 1 << 20  # bytes: a hundred times as much memory, and a second's work for all to wait for
 _PROBLEM: Final = "application/problem+json"
 # Nothing is loaded from elsewhere, and nothing is run that is not one of the page's own files.
 _POLICY: Final = (
@@ -111,7 +111,7 @@ class Correction(BaseModel):
     asked_for: Words = Field("", description="The query of the mix in which the track was wrong.")
 
 
-def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
+def create_app(file: Path, limits: UploadLimits | None = None) -> FastAPI:
     """Return the application; its workers start with it and end with it.
 
     Parameters
@@ -121,7 +121,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
     limits
         What a request may cost.
     """
-    limits = limits or Limits()
+    limits = limits or UploadLimits()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -153,7 +153,7 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _add_music(app: FastAPI, limits: Limits) -> None:
+def _add_music(app: FastAPI, limits: UploadLimits) -> None:
     @app.post("/v1/classify")
     def classify(
         request: Request, file: list[UploadFile], per_slice: bool = False, why: bool = False
@@ -441,7 +441,7 @@ class _Limited:
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "0")
         is_upload = headers.get("content-type", "").lower().startswith(_UPLOAD)
-        most = self._most if is_upload else min(self._most, _MOST_JSON)
+        most = self._most if is_upload else min(self._most, MOST_JSON)
         said = f"expected at most {most >> 20} MB, received more"
 
         async def counted() -> Message:

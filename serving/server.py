@@ -21,7 +21,7 @@ from pipeline.errors import CmgError, run_main
 from serving import champions, password
 from serving.api import create_app
 from serving.guard import LOOPBACK, Guard, allowed_hosts
-from serving.service import Limits
+from serving.limits import UploadLimits
 from serving.track_index import Library, library_file
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(host: str, port: int, *, library: Path | None = None, workers: int = 2, 
     _require_free(host, port)
     import uvicorn
 
-    limits = Limits(megabytes=megabytes, workers=workers)
+    limits = UploadLimits(megabytes=megabytes, workers=workers)
     app = Guard(create_app(file, limits), auth=auth, hosts=allowed_hosts())
     shown = f"[{host}]" if ":" in host else host
     said = f"{TOKEN} is the password" if os.environ.get(TOKEN) else "`make password` prints the password"

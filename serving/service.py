@@ -7,7 +7,6 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from pipeline.errors import CmgError, ParamsError
 from serving import champions as kept
 from serving import jobs
 from serving.champions import Champion, project
+from serving.limits import UploadLimits
 from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
 from serving.track_index import Library, Tracks, audio_files
@@ -23,31 +23,6 @@ from serving.workers import BusyError, Job, Workers
 _LOG: Final = logging.getLogger(__name__)
 _AGAIN_SECONDS: Final = 60.0  # after which a library that could not be filled is tried again
 _COPIES: Final = 20  # of tracks that browsers cannot play, and of what decided: about 3 MB a minute each
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may cost.
-
-    Parameters
-    ----------
-    megabytes
-        Of an upload.
-    files
-        Of an upload.
-    seconds
-        That a worker may take for a file.
-    workers
-        Processes that answer audio, one thread each.
-    waiting
-        Requests that may wait for one.
-    """
-
-    megabytes: int = 100
-    files: int = 20
-    seconds: float = 60.0
-    workers: int = 2
-    waiting: int = 8
 
 
 class UnknownTrackError(CmgError):
@@ -65,7 +40,7 @@ class Service:
         Of each request.
     """
 
-    def __init__(self, file: Path, limits: Limits) -> None:
+    def __init__(self, file: Path, limits: UploadLimits) -> None:
         self.file, self.limits = file, limits
         self.champions: dict[str, Champion] = kept.champions()
         listener = Listener(self.champions)

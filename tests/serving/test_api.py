@@ -28,13 +28,13 @@ from serving import jobs, server, service, workers
 from serving.api import create_app
 from serving.attribution import UnexplainableError
 from serving.guard import Guard
+from serving.limits import UploadLimits
 from serving.listener import Listener
-from serving.service import Limits
 from serving.track_index import Library
 from tests import listener as made
 from tests.registry import tiny
 
-LIMITS = Limits(megabytes=2, files=3, seconds=20.0, workers=1, waiting=2)
+LIMITS = UploadLimits(megabytes=2, files=3, seconds=20.0, workers=1, waiting=2)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 
 from serving.api import create_app
 from serving.guard import Guard
-from serving.service import Limits
+from serving.limits import UploadLimits
 from serving.track_index import Library
 from tests import listener as made
 from tests.flows import browser
@@ -42,7 +42,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, tables: Path) -> Iterator[
         library = Library(Path("library.sqlite"))
         list(library.add([file.absolute() for file in Path("data").rglob("*.wav")], listener, workers=2))
         library.close()
-        with running(Guard(create_app(Path("library.sqlite"), Limits(workers=1)), auth=AUTH)) as port:
+        with running(Guard(create_app(Path("library.sqlite"), UploadLimits(workers=1)), auth=AUTH)) as port:
             yield f"http://127.0.0.1:{port}/"
 
 

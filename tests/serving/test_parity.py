@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from benchmarks import parity
 from serving.api import create_app
+from serving.limits import UploadLimits
 from serving.listener import Listener
-from serving.service import Limits
 from tests.listener import listener
 
 __all__ = ["listener"]  # a fixture
@@ -44,7 +44,7 @@ def test_all_ways_give_the_same_probabilities(listener: Listener, files: dict[st
     champion = listener.champions["genre"]
     answers = parity.by_command(files, champion)
     assert answers.round(3).nunique().min() > 1  # they are not all the same anyway
-    with TestClient(create_app(Path("other.sqlite"), Limits(workers=1))) as client:
+    with TestClient(create_app(Path("other.sqlite"), UploadLimits(workers=1))) as client:
         over_http = parity.by_http(files, champion, client)
     registered = parity.by_registered_model(files, champion)
     assert (answers - over_http).abs().max(axis=None) <= parity.TOLERANCE
