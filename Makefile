@@ -40,18 +40,16 @@ gtzan: setup  ## swap the real GTZAN in: [ARCHIVE=genres.tar.gz or FOLDER] [LABE
 	$(BIN)/python -m pipeline.sources.gtzan $(if $(ARCHIVE),"$$ARCHIVE") $(LABEL_OPTIONS)
 	$(BIN)/python -m pipeline.presets gtzan
 	$(BIN)/python -m pipeline.sources.tasks
-	@echo "now: make repro"
 
 folder: setup  ## swap your own music in: SRC=FOLDER [LABELS=FILE [ANNOTATOR=NAME]] [ARTISTS=CSV] [GENRE=folder|tags]
-	@test -n "$$SRC" || { echo "error: expected make folder SRC=FOLDER [LABELS=FILE] [ARTISTS=CSV] [GENRE=folder|tags]" >&2; exit 2; }
+	@test -n "$${SRC:-}" || { echo "error: expected make folder SRC=FOLDER [LABELS=FILE] [ARTISTS=CSV] [GENRE=folder|tags]" >&2; exit 2; }
 	$(BIN)/python -m pipeline.sources.folder "$$SRC" $(LABEL_OPTIONS) $(MAP_OPTION) $(if $(ARTISTS),--artists "$$ARTISTS") $(if $(GENRE),--genre "$$GENRE")
-	@echo "now: make repro"
 
 # The columns that a reader wants: scores, and the parameters that differ. `dvc exp show` alone has every dependency too.
 experiments: setup  ## scores and changed parameters of all experiments, side by side
 	@$(BIN)/dvc exp show --no-pager --only-changed --keep '(genre|mood)-' --drop 'artifacts|data|pipeline|requirements|serving|results|taxonomy|Created'
 
-preset: setup  ## write the settings NAME=sample, gtzan or report into params.yaml
+preset: setup  ## write the settings NAME=sample, library, gtzan or report into params.yaml
 	$(BIN)/python -m pipeline.presets $(NAME)
 
 # `dvc repro` fills a registry whose mlruns/ is new; this one also a shared server's that is empty.

@@ -178,7 +178,8 @@ def agreement(as_json: AsJson = False) -> None:
 def audit(
     task: Annotated[Literal["genre", "mood"], typer.Option(help="Whose labels.")] = "mood",
     model: Annotated[
-        Literal["lenet5", "cnn64", "musicnn_probe"], typer.Option(help="Whose cross-validation tells.")
+        Literal["lenet5", "cnn64", "cnn64_gap", "musicnn_probe"],
+        typer.Option(help="Whose cross-validation tells."),
     ] = "lenet5",
     top: Annotated[int, typer.Option(help="How many labels to list.")] = 20,
     folds: Annotated[

@@ -81,11 +81,15 @@ def classify(
         ),
     ] = False,
     keep: Annotated[bool, typer.Option("--index", help="Keep the answers in the library's index.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also say what decided: when, at which frequencies.")
+    ] = False,
     library: IndexFile = None,
     workers: Workers = _CORES,
 ) -> None:
     """Say genre and mood of FILES. Exit code 2 if a file could not be read; each is listed."""
     from serving.champions import champions
+    from serving.jobs import why_each
     from serving.listener import SCHEMA, Listener
     from serving.track_index import Library, audio_files, library_file
 
@@ -119,6 +123,8 @@ def classify(
                 yield {"schema": SCHEMA, "path": str(done.path), "error": done.reason}
             else:
                 record = listener.record(done.path, done.heard)
+                if why:
+                    record["why"] = why_each(listener, done.path)
                 if per_slice:
                     record["timeline"] = _windows(listener, done.heard)
                 if embedding and done.heard.embedding is not None:
@@ -138,7 +144,11 @@ def classify(
         rows = [row for record in in_order() for row in _rows(record)]
         _write_parquet(rows, parquet) if parquet else _write_csv(rows, sys.stdout)
     else:
-        _print_table([_row(record) for record in in_order() if not record["error"]])
+        answered = [record for record in in_order() if not record["error"]]
+        _print_table([_row(record) for record in answered])
+        for record in answered:
+            for task, said in record.get("why", {}).items():
+                print(f"{_short(record['path'])}: {task} {_decided(said)}")
     for path, reason in unread:
         print(f"unreadable: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if unread:
@@ -569,6 +579,23 @@ def _row(record: Mapping[str, Any]) -> list[str]:
             said = record[task]["label"] or f"not sure ({record[task]['best']}?)"
             cells += [said, f"{record[task]['probability']:.2f}"]
     return cells
+
+
+def _decided(said: Mapping[str, Any]) -> str:
+    """Say what decided in a line; the cell that adds most stands for all."""
+    if "error" in said:
+        return said["error"]
+    share, row, column = max(
+        (share, row, column)
+        for row, shares in enumerate(said["shares"])
+        for column, share in enumerate(shares)
+    )
+    (start, end), (low, high) = said["times"][column], said["hertz"][row : row + 2]
+    return (
+        f"{said['label']} {said['probability']:.2f}; without the {said['area']:.0%} that decided "
+        f"{said['without']:.2f}, by that alone {said['only']:.2f}; most of it at {start:.1f}-{end:.1f} s, "
+        f"{low:.0f}-{high:.0f} Hz (+{share:.2f})"
+    )
 
 
 def _windows(listener: Listener, heard: Heard) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from pipeline.files import replacing
 PARAMS_FILE = Path("params.yaml")
 
 Task = Literal["genre", "mood"]
-ModelName = Literal["lenet5", "cnn64", "musicnn_probe"]  # the keys of pipeline.training.models.MODELS
+ModelName = Literal[
+    "lenet5", "cnn64", "cnn64_gap", "musicnn_probe"
+]  # the keys of pipeline.training.models.MODELS
 Protocol = Literal["artist", "fault_filtered", "track", "shuffled"]
 Aggregation = Literal["share", "majority", "dawid_skene"]
 
@@ -83,6 +85,8 @@ IntakeCheck = Literal[
     "extra_columns",
 ]
 Severity = Literal["critical", "warning"]
+ClassWeight = Literal["balanced", "none"]
+Pooling = Literal["mean_max", "mean", "flatten"]
 
 # What the stage ``labels`` stops on: such a row, once merged, would stop every later training.
 ALWAYS_CRITICAL: Final[tuple[IntakeCheck, ...]] = (
@@ -220,23 +224,55 @@ class ModelParams(Section):
     patience: Count
 
 
+class PooledParams(ModelParams):
+    """A network whose architecture and training are chosen by a study; its own keys go before the shared."""
+
+    schedule: Literal["cosine", "constant"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weight: ClassWeight
+    augment: Literal["none", "specaugment"]
+    mixup_alpha: Annotated[float, Field(ge=0, le=100)]
+    batch_norm: bool
+    pooling: Pooling
+    spatial_dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Return how the network is built."""
+        return self.model_dump(include={"batch_norm", "pooling", "spatial_dropout"})
+
+
 class ProbeParams(Section):
     """A probe's inverse strengths of regularisation, of which the validation part chooses one."""
 
     c: Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=100)]
 
 
-_KINDS: Final = ("network", "probe")
+_KINDS: Final[Mapping[str, type[Section]]] = {
+    "network": ModelParams,
+    "pooled": PooledParams,
+    "probe": ProbeParams,
+}
+_ENDS: Final = {"_probe": "probe", "_gap": "pooled"}  # of the names of models that are not plain networks
 
 
 def _kind(section: Any) -> str:
     """Return which kind of model a section of ``train.models`` is for: a probe has ``c``."""
-    is_probe = isinstance(section, ProbeParams) or (isinstance(section, Mapping) and "c" in section)
-    return _KINDS[is_probe]
+    if isinstance(section, Section):
+        return next(kind for kind, own in _KINDS.items() if type(section) is own)
+    keys = section if isinstance(section, Mapping) else {}
+    return "probe" if "c" in keys else "pooled" if "pooling" in keys else "network"
+
+
+def _kind_of(name: str) -> str:
+    return next((kind for end, kind in _ENDS.items() if name.endswith(end)), "network")
 
 
 OwnParams = Annotated[
-    Annotated[ModelParams, Tag("network")] | Annotated[ProbeParams, Tag("probe")], Discriminator(_kind)
+    Annotated[ModelParams, Tag("network")]
+    | Annotated[PooledParams, Tag("pooled")]
+    | Annotated[ProbeParams, Tag("probe")],
+    Discriminator(_kind),
 ]
 
 
@@ -248,11 +284,19 @@ class TrainParams(Section):
     normalise: Literal["standard", "l2"]
     augment: Literal["none", "specaugment", "report"]
     targets: Literal["soft", "hard"]
-    class_weight: Literal["balanced", "none"]
+    class_weight: ClassWeight
     choose_epoch_by: Literal["agreement", "macro_f1", "loss"]
     smooth_epochs: Count
     specaugment: SpecAugmentParams
     models: dict[ModelName, OwnParams]
+
+    def of(self, own: ModelParams) -> TrainParams:
+        """Return the section as it holds for a network that has keys of its own."""
+        if not isinstance(own, PooledParams):
+            return self
+        ranges = self.specaugment.model_copy(update={"mixup_alpha": own.mixup_alpha})
+        shared = {"augment": own.augment, "class_weight": own.class_weight, "specaugment": ranges}
+        return self.model_copy(update=shared)
 
 
 class EvaluateParams(Section):
@@ -288,9 +332,9 @@ class Params(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
         for name, own in self.train.models.items():
-            kind = "probe" if name.endswith("_probe") else "network"
+            kind = _kind_of(name)
             if _kind(own) != kind:
-                wanted = "c" if kind == "probe" else "epochs, learning_rate and patience"
+                wanted = ", ".join(_KINDS[kind].model_fields)
                 raise ValueError(f"train.models.{name}: expected {wanted}, received a {_kind(own)}'s keys")
         for section, chosen in (("tasks", self.tasks), ("models", self.models)):
             if len(set(chosen)) < len(chosen):

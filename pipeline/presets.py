@@ -18,6 +18,8 @@ from pipeline.errors import ParamsError, run_main
 
 FOLDER: Final = Path("presets")
 DEFAULTS: Final = "sample"
+LIBRARY: Final = "library"
+NOT_CHOSEN: Final = (DEFAULTS, "gtzan")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,19 @@ def apply(name: str, *, folder: Path = FOLDER, target: Path = params.PARAMS_FILE
     ]
 
 
-def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.PARAMS_FILE) -> None:
+def begin_library(*, folder: Path = FOLDER, target: Path = params.PARAMS_FILE) -> None:
+    """Apply the preset for music of one's own, and say so, unless somebody has chosen other settings.
+
+    The defaults, and what ``make gtzan`` sets, are nobody's choice; an edit, or another preset, stays.
+    """
+    now = params.load(target)
+    if any({**values_of(name, folder), "tasks": now["tasks"]} == now for name in NOT_CHOSEN):
+        changes = apply(LIBRARY, folder=folder, target=target)
+        keys = ", ".join(change.key for change in changes if change.key != "tasks")
+        print(f"settings for your own music (presets/{LIBRARY}.yaml): {keys}")
+
+
+def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.PARAMS_FILE) -> bool:
     """Write the tasks that a library has something to learn for into ``target``, and say if they changed.
 
     Parameters
@@ -86,22 +100,25 @@ def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.
     anew
         Whether the library is new, or has new labels: then all that is possible is a task. Else the
         tasks that are possible stay, and no others come.
+
+    Returns
+    -------
+    is_possible
+        Whether there is anything to learn.
     """
     before = params.load(target)
     possible = (["genre"] if genres > 1 else []) + (["mood"] if labelled else [])
     kept = [task for task in before["tasks"] if task in possible]
     tasks = (possible if anew or not kept else kept) or ["mood"]
     why = [] if genres > 1 else ["one genre is nothing to tell apart"]
-    why += (
-        [] if labelled else ["there are no mood labels: `cmg labels add FILE`, then `tasks` in params.yaml"]
-    )
+    why += [] if labelled else ["there are no mood labels: import again with LABELS=FILE to learn moods"]
     if list(before["tasks"]) != tasks:
         wanted = deepcopy(before)
         wanted["tasks"] = tasks
         params.replace(target, wanted, source=str(target))
-        print(Change("tasks", list(before["tasks"]), tasks, is_own=False), "; ".join(why), sep="; ")
-    if not possible:
-        print("nothing to learn yet: give mood labels, or several genres")
+        change = Change("tasks", list(before["tasks"]), tasks, is_own=False)
+        print("; ".join([str(change), *why]))
+    return bool(possible)
 
 
 def values_of(name: str, folder: Path = FOLDER) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,16 +21,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import taxonomy
 from pipeline.errors import CmgError, ParamsError
-from pipeline.inference.audio import SUFFIXES
 from pipeline.messages import masked
 from serving import champions as kept
 from serving import corrections, jobs
+from serving.attribution import UnexplainableError
 from serving.champions import project
 from serving.corrections import ContradictionError
 from serving.listener import UnreadableError, pole_matrix, poles
 from serving.mix import Wanted
 from serving.playlists import MEDIA_TYPES, Entry, playlist
 from serving.service import Limits, Service, UnknownTrackError, windows
+from serving.why_api import add_why, saved
 from serving.workers import BusyError, TooLongError
 
 _WEB: Final = Path(__file__).with_name("web")
@@ -50,6 +49,7 @@ _STATUS: Final[dict[type[CmgError], int]] = {
     UnknownTrackError: 404,
     UnreadableError: 422,
     ContradictionError: 409,
+    UnexplainableError: 501,
     ParamsError: 422,
 }
 
@@ -128,7 +128,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
         version="1",
         description="What does a file sound like, and which of my music fits a mood?",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages load their scripts from elsewhere; ours is /docs.html
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
         redoc_url=None,
     )
     app.add_middleware(_Measured, metrics=_Metrics())
@@ -136,6 +136,7 @@ def create_app(file: Path, limits: Limits | None = None) -> FastAPI:
     _say_problems(app)
     _add_music(app, limits)
     _add_tracks(app)
+    add_why(app)
     _add_overviews(app)
     _add_state(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True))
@@ -148,15 +149,19 @@ def _service(request: Request) -> Service:
 
 def _add_music(app: FastAPI, limits: Limits) -> None:
     @app.post("/v1/classify")
-    def classify(request: Request, file: list[UploadFile], per_slice: bool = False) -> list[dict[str, Any]]:
+    def classify(
+        request: Request, file: list[UploadFile], per_slice: bool = False, why: bool = False
+    ) -> list[dict[str, Any]]:
         """Answer audio files; one that cannot be answered says why in ``error``.
 
+        With ``why`` each answer says by task what decided, in the form of ``/v1/why``.
         A single file that cannot be answered is an error: 422 with the reason, 503 if all workers are busy,
         504 if it took too long.
         """
         if len(file) > limits.files:
             raise HTTPException(413, f"expected at most {limits.files} files, received {len(file)}")
-        return [_classified(_service(request), one, per_slice, alone=len(file) == 1) for one in file]
+        parts = {"per_slice": per_slice, "why": why}
+        return [_classified(_service(request), one, parts, alone=len(file) == 1) for one in file]
 
     @app.get("/v1/recommend")
     def recommend(
@@ -197,18 +202,18 @@ class _AskedInAddress(Asked):
     format: Literal["json", "m3u8", "xspf", "jspf"] = "json"
 
 
-def _classified(service: Service, upload: UploadFile, per_slice: bool, *, alone: bool) -> dict[str, Any]:
+def _classified(
+    service: Service, upload: UploadFile, parts: dict[str, bool], *, alone: bool
+) -> dict[str, Any]:
     name = Path(upload.filename or "audio").name[:200] or "audio"
-    suffix = Path(name).suffix.lower()
-    seconds = service.limits.seconds
-    with tempfile.NamedTemporaryFile(suffix=suffix if suffix in SUFFIXES else "") as copy:
-        shutil.copyfileobj(upload.file, copy)
-        copy.flush()
+    with saved(upload) as path:
         try:
-            record, heard = service.workers.do(jobs.answer, Path(copy.name), name, seconds=seconds)
-            if per_slice:
+            record, heard = service.work(jobs.answer, path, name)
+            if parts["per_slice"]:
                 record["timeline"] = windows(dict(heard.slices), service.classes, heard.seconds)
-                record["waveform"] = service.workers.do(jobs.waveform, Path(copy.name), seconds=seconds)
+                record["waveform"] = service.work(jobs.waveform, path)
+            if parts["why"]:
+                record["why"] = service.work(jobs.why_each, path)
         except CmgError as error:
             if alone:
                 raise
@@ -354,6 +359,11 @@ def _add_state(app: FastAPI) -> None:
     def pull(request: Request) -> dict[str, bool]:
         """Fetch the champions that serve now; the library is then answered anew."""
         return {"changed": _service(request).pull()}
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> FileResponse:
+        """Return the page that describes all addresses; it reads /openapi.json."""
+        return FileResponse(_WEB / "docs.html")
 
     @app.get("/healthz", response_class=PlainTextResponse)
     def healthz() -> str:

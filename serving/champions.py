@@ -18,16 +18,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import CmgError, DataError, run_main
 
+if TYPE_CHECKING:
+    from serving.explanation import Explainer
+
 CACHE: Final = "CMG_MODELS"  # the variable that names another folder
 TASKS: Final = ("genre", "mood")
+FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 _PACKAGE: Final = "cmg_inference_*"  # see `pipeline.registry.shipped`
 _PARTS: Final = ("model.onnx", "card.json")
-_FRONT_END: Final = "front_end.onnx"  # of a model whose front end is a network
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,18 @@ class Champion:
         folder = cache_folder() / self.folder
         package = _shipped(folder)
         return package, package.network.Network(folder / "model.onnx", self._card())
+
+    def explainer(self) -> Explainer:
+        """Return the version's network opened such that its decisions can be taken apart.
+
+        Raises
+        ------
+        UnexplainableError
+            It is of a kind whose decisions cannot.
+        """
+        from serving.explanation import Explainer
+
+        return Explainer(*self.open(), cache_folder() / self.folder / "model.onnx")
 
 
 def project() -> Path:
@@ -194,10 +209,25 @@ def pull(tasks: Iterable[str] = TASKS) -> dict[str, Champion]:
             summary = versions.version_summary(client, task, str(entry.version))
             fetched[task] = _store(task, source, summary)
     if not fetched:
-        raise CmgError(
-            "expected a champion in the registry, received none. `make repro` trains and promotes one."
-        )
+        raise CmgError(_nothing_serves(client))
     return fetched
+
+
+def _nothing_serves(client: Any) -> str:
+    """Return why no task has a champion, and the next command."""
+    from pipeline.registry import versions
+
+    waiting = {task: entry for task in TASKS if (entry := versions.latest_entry(client, task))}
+    expected = "expected a champion in the registry, received none"
+    if not waiting:
+        return f"{expected}. `make repro` trains and promotes one."
+    reasons = [
+        f"{entry.name} version {entry.version} is not promoted: {entry.tags.get('reason', 'nobody decided')}"
+        for entry in waiting.values()
+    ]
+    return f"{expected}; {'; '.join(reasons)}. To use it all the same: " + ", and ".join(
+        f'`python -m pipeline.stages.promote --confirm {task} --reason "my reason"`' for task in waiting
+    )
 
 
 def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
@@ -213,8 +243,8 @@ def _store(task: str, source: Path, summary: dict[str, Any]) -> Champion:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as temporary:
         new = Path(temporary) / "files"
         shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        has_own = (source / "artifacts" / _FRONT_END).exists()
-        for name in (*_PARTS, _FRONT_END) if has_own else _PARTS:
+        has_own = (source / "artifacts" / FRONT_END).exists()
+        for name in (*_PARTS, FRONT_END) if has_own else _PARTS:
             shutil.copyfile(source / "artifacts" / name, new / name)
         files = {
             str(path.relative_to(new)): _sha256(path) for path in sorted(new.rglob("*")) if path.is_file()

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pipeline.errors import CmgError
+from pipeline.errors import CmgError, ParamsError
 from serving.champions import Champion
+
+if TYPE_CHECKING:
+    from serving.explanation import Explainer
 
 SCHEMA: Final = "cmg.track/1"
 
@@ -58,6 +61,7 @@ class Listener:
     def __init__(self, champions: Mapping[str, Champion]) -> None:
         self.champions = dict(champions)
         self._opened = {task: champion.open() for task, champion in champions.items()}
+        self._explainers: dict[str, Explainer] = {}
         self.classes = {task: list(network.classes) for task, (_, network) in self._opened.items()}
         for task, (_, network) in self._opened.items():
             network.session = _one_thread(champions[task])
@@ -101,20 +105,36 @@ class Listener:
         calibration = getattr(self._opened[task][1], "calibration", None)  # earlier versions have none
         return None if calibration is None else calibration.is_sure(mean)
 
+    def explainer(self, task: str) -> Explainer:
+        """Return a champion opened such that its decisions can be taken apart; kept for the next question.
+
+        Raises
+        ------
+        ParamsError
+            The task has no champion.
+        UnexplainableError
+            Its decisions cannot be taken apart.
+        """
+        if task not in self.champions:
+            raise ParamsError(f"expected a champion for {task}, received none. `dvc repro` trains one.")
+        if task not in self._explainers:
+            self._explainers[task] = self.champions[task].explainer()
+        return self._explainers[task]
+
     @property
     def sample_rate(self) -> int:
         """Return the rate of `samples` in Hz."""
         return next(iter(self._opened.values()))[0].audio.SAMPLE_RATE
 
-    def samples(self, path: Path) -> np.ndarray:
-        """Return a file's audio as the champions hear it, float32 (n_samples,), mono.
+    def samples(self, path: Path, task: str | None = None) -> np.ndarray:
+        """Return a file's audio as a task's champion (None: any) hears it, float32 (n_samples,), mono.
 
         Raises
         ------
         UnreadableError
             As in `hear`.
         """
-        return _decoded(next(iter(self._opened.values()))[0], path)
+        return _decoded(self._opened[task or next(iter(self._opened))][0], path)
 
     def record(self, path: Path, heard: Heard) -> dict[str, Any]:
         """Return an answer in the form ``cmg.track/1``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,11 @@ from serving.champions import Champion, project
 from serving.listener import Listener
 from serving.mix import Mix, Wanted, choose, highlight
 from serving.track_index import Library, Tracks, audio_files
-from serving.workers import Workers
+from serving.workers import Job, Workers
 
 _LOG: Final = logging.getLogger(__name__)
 _AGAIN_SECONDS: Final = 60.0  # after which a library that could not be filled is tried again
-_COPIES: Final = 20  # playable copies of tracks that browsers cannot play, about 3 MB a minute each
+_COPIES: Final = 20  # of tracks that browsers cannot play, and of what decided: about 3 MB a minute each
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Service:
         self._known: tuple[tuple[int, int], Tracks] | None = None
         self._described: tuple[Tracks, Any] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="cmg-")
-        self._copies: OrderedDict[str, Path] = OrderedDict()
+        self._copies: OrderedDict[tuple[Any, ...], Path] = OrderedDict()
         self.remaining = 0  # tracks that are still to be answered by the present champions
         self.fault = ""  # why the library could not be filled, as long as that is so
         self._closing = threading.Event()
@@ -173,29 +174,49 @@ class Service:
         seconds = float(self.tracks().seconds[self.place(digest)])
         return windows(slices, self.classes, seconds)
 
-    def audio(self, digest: str) -> Path:
-        """Return a file that browsers play: the track's own, or a WAV copy of an AU or AIFF file."""
+    def own_file(self, digest: str) -> Path:
+        """Return a track's own file."""
         path = Path(self.tracks().paths[self.place(digest)])
         if not path.is_file():
             raise UnknownTrackError(f"expected {path.name} where it was, received nothing: it has been moved")
-        if path.suffix.lower() in jobs.PLAYABLE:
-            return path
+        return path
+
+    def audio(self, digest: str) -> Path:
+        """Return a file that browsers play: the track's own, or a WAV copy of an AU or AIFF file."""
+        path = self.own_file(digest)
+        return path if path.suffix.lower() in jobs.PLAYABLE else self._copy((digest,), jobs.playable, path)
+
+    def part(self, digest: str, question: jobs.Question, part: str) -> Path:
+        """Return a WAV of what decided in a track, or of the rest; see `serving.jobs.why_audio`."""
+        version = self.champions[question.task].name if question.task in self.champions else ""
+        key = (digest, version, question, part)
+        return self._copy(key, jobs.why_audio, self.own_file(digest), question, part)
+
+    def _copy(self, key: tuple[Any, ...], job: Job, *arguments: Any) -> Path:
+        """Return the WAV that a job writes; the last ones are kept, since browsers ask for them in parts."""
         with self._lock:
-            if digest in self._copies:
-                self._copies.move_to_end(digest)
-                return self._copies[digest]
-        target = Path(self._folder.name) / f"{digest}.wav"
-        self.workers.do(jobs.playable, path, target, seconds=self.limits.seconds)
+            if key in self._copies:
+                self._copies.move_to_end(key)
+                return self._copies[key]
+        target = self.new_file()
+        self.work(job, *arguments, target)
         with self._lock:
-            self._copies[digest] = target
+            self._copies[key] = target
             while len(self._copies) > _COPIES:
                 self._copies.popitem(last=False)[1].unlink(missing_ok=True)
         return target
 
+    def new_file(self) -> Path:
+        """Return the name of a new WAV, in a folder that goes with the server."""
+        return Path(self._folder.name) / f"{uuid.uuid4().hex}.wav"
+
+    def work(self, job: Job, *arguments: Any) -> Any:
+        """Return what a job returns in a worker; see `serving.workers.Workers.do`."""
+        return self.workers.do(job, *arguments, seconds=self.limits.seconds)
+
     def waveform(self, digest: str) -> list[float]:
         """Return a track's loudness over time; see `serving.jobs.waveform`."""
-        path = Path(self.tracks().paths[self.place(digest)])
-        return self.workers.do(jobs.waveform, path, seconds=self.limits.seconds)
+        return self.work(jobs.waveform, Path(self.tracks().paths[self.place(digest)]))
 
     def pull(self) -> bool:
         """Fetch the champions that serve now, and answer the library anew; return whether they are others."""

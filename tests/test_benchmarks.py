@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import intake, labelling, mood_ranking
+from benchmarks import deletion, intake, labelling, mood_ranking
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import audit
@@ -17,7 +17,11 @@ from pipeline.stages import catalog, labels
 from pipeline.tables.labels import classes_of, labels_path, read_labels
 from pipeline.tables.tracks import TRACKS
 from pipeline.taxonomy import MOODS
+from serving.listener import Listener
 from tests.conftest import Library
+from tests.listener import listener
+
+__all__ = ["listener"]  # a fixture
 
 
 @pytest.fixture
@@ -197,6 +201,21 @@ def test_audit_fails_when_what_was_flipped_is_not_found(
     said = failure(capsys, labelling.main, "precision >= 3 x chance, received genre, seed 0: 0.00 of the")
     assert "(chance 0.08); mood, seed 0: 0.00" in said
     assert "cmg labels audit" in said
+
+
+def test_deletion_says_what_removing_does(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deletion, "REGIONS", 2)
+    monkeypatch.setattr("sys.argv", ["deletion", "-n", "3"])
+    monkeypatch.setattr(deletion, "BAR", 0.0)
+    run_main(deletion.main)
+    said = capsys.readouterr().out
+    assert said.startswith("genre-classifier/1 (lenet5, tiny), 3 held-out tracks\nwhat decided is ")
+    assert "more than the mean of 2 on" in said
+    monkeypatch.setattr(deletion, "BAR", 1.1)
+    with pytest.raises(SystemExit, match=r"^error: expected 110% of the tracks, received"):
+        run_main(deletion.main)
 
 
 def test_a_pair_of_poles_fits_a_song_as_far_as_listeners_heard_both() -> None:

@@ -126,8 +126,9 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     given: list[Any] = []
 
     class Model:
-        def compile(self, optimizer: Any, **_: Any) -> None:
-            given.append(float(optimizer.learning_rate.numpy()))
+        def compile(self, optimizer: Any, loss: Any, **_: Any) -> None:
+            optimizer.iterations.assign(1)  # a schedule differs from its first value
+            given.extend([float(optimizer.learning_rate.numpy()), loss.get_config()])
 
         def fit(self, batches: Any, *, epochs: int, callbacks: list[Any], **_: Any) -> Any:
             inputs, targets, weights = batches[0]
@@ -136,7 +137,7 @@ def trained(settings: Params, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             callbacks[0].best = 0
             return type("History", (), {"history": {"val_loss": [1.0]}})
 
-    monkeypatch.setattr(models, "build", lambda *_: Model())
+    monkeypatch.setattr(models, "build", lambda *_, **architecture: given.append(architecture) or Model())
     monkeypatch.setattr(models, "SMALLEST", (1, 1))
     for name in NETWORKS:
         fit.fit(name, rows, rows, own, seed=settings.seed, log=False)
@@ -255,6 +256,19 @@ KNOBS = {
         f"train.models.{model}.{key}": Knob("train", value, trained)
         for model in NETWORKS
         for key, value in (("epochs", 2), ("learning_rate", 0.0123), ("patience", 2))
+    },
+    **{
+        f"train.models.cnn64_gap.{key}": Knob("train", value, trained)
+        for key, value in (
+            ("schedule", "constant"),
+            ("label_smoothing", 0.0),
+            ("class_weight", "balanced"),
+            ("augment", "none"),
+            ("mixup_alpha", 0.0),
+            ("batch_norm", False),
+            ("pooling", "mean"),
+            ("spatial_dropout", 0.0),
+        )
     },
     "train.models.musicnn_probe.c": Knob("train", [0.5], tried),
     "evaluate.calibration_bins": Knob("evaluate", 3, scored),

@@ -23,8 +23,30 @@ def text_after(*names: str) -> str:
     return params.PARAMS_FILE.read_text()
 
 
-def test_the_presets_are_the_three_named() -> None:
-    assert NAMES == ["gtzan", "report", "sample"]
+def test_the_presets_are_the_four_named() -> None:
+    assert NAMES == ["gtzan", "library", "report", "sample"]
+
+
+@pytest.mark.parametrize(
+    ("before", "edit", "is_applied"),
+    [("sample", "", True), ("gtzan", "", True), ("report", "", False), ("sample", "min_seconds: 2.5", False)],
+)
+def test_music_of_ones_own_has_its_settings_unless_others_were_chosen(
+    workspace: Path, capsys: pytest.CaptureFixture[str], before: str, edit: str, is_applied: bool
+) -> None:
+    presets.apply(before, folder=FOLDER)
+    if edit:
+        params.PARAMS_FILE.write_text(params.PARAMS_FILE.read_text().replace("min_seconds: 1.0", edit))
+    presets.fit_tasks(genres=3, labelled=False, anew=True)  # tasks are the data's, not a choice
+    text = params.PARAMS_FILE.read_text()
+    capsys.readouterr()
+    presets.begin_library(folder=FOLDER)
+    said = capsys.readouterr().out
+    assert ("settings for your own music" in said) == is_applied
+    if is_applied:
+        assert "musicnn_probe" in params.read().models
+    else:
+        assert params.PARAMS_FILE.read_text() == text
 
 
 def test_the_defaults_are_what_is_committed(workspace: Path) -> None:
@@ -113,4 +135,4 @@ def test_the_command_line(workspace: Path) -> None:
     assert good.returncode == 0
     assert "  train.augment: none → specaugment\n" in good.stdout
     assert bad.returncode == 2
-    assert bad.stderr == "error: expected a preset, one of gtzan, report, sample, received 'none'.\n"
+    assert bad.stderr == "error: expected a preset, one of gtzan, library, report, sample, received 'none'.\n"

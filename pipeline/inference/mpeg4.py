@@ -52,8 +52,8 @@ def _blocks(file: BinaryIO, faults: list[Fault]) -> Iterator[np.ndarray]:
     with _container(file) as container:
         stream = container.streams.audio[0]
         to_float = av.AudioResampler(format="flt", layout=stream.layout, rate=stream.rate)
-        for packet in container.demux(stream):
-            frames = _frames(packet, stream)
+        for packet in _packets(container, stream):
+            frames = _frames(packet, stream) if packet else None
             if frames is None:
                 damaged += [] if is_lost else [end]
                 is_lost = True
@@ -71,6 +71,21 @@ def _blocks(file: BinaryIO, faults: list[Fault]) -> Iterator[np.ndarray]:
         faults.append(Fault("truncated", f"ends at {end:.1f} s, within a frame"))
     if _boxes(file).count(b"ftyp") > 1:
         faults.append(Fault("joined", f"another recording behind {end:.1f} s, which is not read"))
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets, and None for the rest of a stream that is cut where a packet cannot be told."""
+    import av
+
+    is_begun = False
+    try:
+        for packet in container.demux(stream):
+            yield packet
+            is_begun = True
+    except av.FFmpegError:
+        if not is_begun:
+            raise
+        yield None
 
 
 def _frames(packet: Any, stream: Any) -> list[Any] | None:

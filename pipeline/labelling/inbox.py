@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -226,13 +225,19 @@ def read_first(
     if intake.fault:
         raise DataError(intake.fault)
     if text is None:
-        reasons = Counter(row.reason for row in intake.rejected_rows)
-        raise DataError(
-            f"{file}: expected labels of this library's tracks, received {intake.rows} rows, none good: "
-            f"{few([f'{row.position}: {row.reason}' for row in intake.rejected_rows[:1]])}"
-            f"{f' … and {len(reasons) - 1} other reasons' if len(reasons) > 1 else ''}. "
-        )
+        raise DataError(_none_good(file, intake))
     return intake, text
+
+
+def _none_good(file: Path, intake: Intake) -> str:
+    """Return why not one row of a file was taken: the first row's reason, and how many reasons there are."""
+    first, n_reasons = intake.rejected_rows[0], len({row.reason for row in intake.rejected_rows})
+    rows = "1 row" if intake.rows == 1 else f"{intake.rows} rows"
+    others = f" Other rows have other reasons, {n_reasons - 1} in all." if n_reasons > 1 else ""
+    return (
+        f"{file}: expected labels of this library's tracks, received {rows}, none valid; "
+        f"{first.position}: {first.reason}.{others}"
+    )
 
 
 def put_aside(intake: Intake, *, inbox: Path = INBOX) -> Path | None:
@@ -528,7 +533,8 @@ def _received_from(file: Path, *, settings: IntakeParams, annotator: str, label_
         There is no such file.
     """
     if not file.is_file():
-        raise DataError(f"expected a file of labels at {file}, received no such file. Name another.")
+        what = "a folder" if file.is_dir() else "no such file"
+        raise DataError(f"expected a file of labels at {file}, received {what}. Name the file.")
     now, plain = datetime.now(UTC), journal.plain_name(file.name)
     try:
         content = dropped.read_chosen(file, max_megabytes=settings.max_megabytes)

@@ -19,7 +19,7 @@ from pipeline.inference import audio
 
 # Of audio in any format, whether it is read here or not: nobody ends a track's id so.
 AUDIO_SUFFIXES: Final = tuple(
-    sorted({*audio.SUFFIXES, ".m4a", ".aac", ".wma", ".opus", ".oga", ".aif", ".aiff", ".mp4", ".webm"})
+    sorted({*audio.SUFFIXES, ".ape", ".dsf", ".mka", ".mpc", ".tak", ".tta", ".webm", ".wma", ".wv"})
 )
 # What must not be in a track id or a genre: it would break a CSV line, a path or a shell line.
 FORBIDDEN: Final = re.compile(r'[,"/\\\x00-\x1f\x7f]')

@@ -65,9 +65,13 @@ def description(card: dict[str, Any], metrics: dict[str, Any]) -> str:
         f"*Limits:* {_limits(metrics)} The interval is of the test tracks alone; another seed or split moves "
         "the score further.",
     ]
-    if "licence" in card:
-        lines += ["", f"*Licence of the frozen network's weights:* {card['licence']}."]
+    own = "the weights were learned from these tracks alone; this project adds no terms to theirs"
+    lines += ["", f"*Licence:* {_frozen(card) or own}."]
     return "\n".join(lines)
+
+
+def _frozen(card: dict[str, Any]) -> str:
+    return f"the frozen network's weights are {card['licence']}" if "licence" in card else ""
 
 
 def _limits(metrics: dict[str, Any]) -> str:

@@ -30,6 +30,12 @@ def champion_entry(client: Any, task: str) -> Any:
         raise
 
 
+def latest_entry(client: Any, task: str) -> Any:
+    """Return the entry of the newest version, whether it serves or not; None if there is none."""
+    found = client.search_model_versions(f"name = '{model_name(task)}'")
+    return max(found, key=lambda entry: int(entry.version), default=None)
+
+
 def promoted_entries(client: Any, task: str) -> list[Any]:
     """Return the entries of the versions that serve or have served, latest first."""
     found = [

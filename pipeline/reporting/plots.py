@@ -129,20 +129,26 @@ def _curve(axes: Axes, table: pd.DataFrame, name: str) -> None:
 
 
 def calibration(
-    truth: np.ndarray, probabilities: np.ndarray, before: np.ndarray, n_bins: int, title: str, path: Path
+    shares: np.ndarray, probabilities: np.ndarray, before: np.ndarray, n_bins: int, title: str, path: Path
 ) -> None:
-    """Draw accuracy against confidence, and in grey ``before`` calibration; large dots are large bins."""
+    """Draw agreement with the annotators against confidence, in grey ``before`` calibration.
+
+    Large dots are large bins. Where labels are hard, agreement is accuracy.
+    """
     # Not scikit-learn's CalibrationDisplay: its dots are all of one size, be it one track or fifty.
     figure, axes = new_figure(4.4, 4)
     axes.plot([0, 1], [0, 1], color="#d0d7de", zorder=0)  # where confidence is accuracy
-    for shares, colour in ((before, "#d0d7de"), (probabilities, _COLOURS["valid"])):
-        confidence, hit = shares.max(axis=1), shares.argmax(axis=1) == truth
+    for said, colour in ((before, "#d0d7de"), (probabilities, _COLOURS["valid"])):
+        confidence = said.max(axis=1)
+        hit = np.take_along_axis(shares, said.argmax(axis=1)[:, None], axis=1)[:, 0]
         number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
         for bin_number in np.unique(number):
             inside = number == bin_number
             area = 20 + 400 * inside.mean()  # points squared; a single track is still seen
             axes.scatter(confidence[inside].mean(), hit[inside].mean(), s=area, color=colour)
-    axes.set(xlabel="confidence", ylabel="accuracy", title=title, xlim=(0, 1), ylim=(-0.03, 1.03))
+    hard = bool((shares.max(axis=1) == 1).all())
+    agreement = "accuracy" if hard else "share of annotators who agree"
+    axes.set(xlabel="confidence", ylabel=agreement, title=title, xlim=(0, 1), ylim=(-0.03, 1.03))
     save(figure, path)
 
 

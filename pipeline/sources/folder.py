@@ -18,7 +18,7 @@ from typing import Final, Literal, get_args
 
 import pandas as pd
 
-from pipeline import data_folder, files, identity, params
+from pipeline import data_folder, files, identity, params, presets
 from pipeline.errors import DataError, run_main
 from pipeline.labelling import columns
 from pipeline.labelling.track_names import TrackNames
@@ -207,7 +207,11 @@ def _genres(
     without = sum(not genre for genre in found)
     if not any(found):
         return [UNKNOWN_GENRE] * len(paths), "genre: no folders and no tags name one"
-    said += f"; {without} files without one, in the folder {UNKNOWN_GENRE}" if without else ""
+    said += (
+        f"; {without} {'file' if without == 1 else 'files'} without one, in the folder {UNKNOWN_GENRE}"
+        if without
+        else ""
+    )
     return [
         track_ids.safe(canonical_genre(genre)) if genre else UNKNOWN_GENRE for genre in found
     ], f"genre: {said}"
@@ -230,7 +234,7 @@ def _artist_folder(path: str) -> str:
 def _names_note(ids: Mapping[str, str]) -> str:
     """Say how many ids are not just the file's stem."""
     others = [track for path, track in ids.items() if track != Path(path).stem]
-    return f"track ids that are not just the file's name: {listing(sorted(others))}" if others else ""
+    return f"tracks whose id differs from the file's name: {listing(sorted(others))}" if others else ""
 
 
 def _with_credits(index: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, str]:
@@ -281,7 +285,7 @@ def summary(index: pd.DataFrame, plan: Plan) -> str:
     sources = index["artist_source"].value_counts()
     known = ", ".join(f"{sources[name]} {said}" for name, said in _SAID.items() if name in sources)
     lines = [
-        f"{len(index)} tracks of {len(counts)} genres: "
+        f"{len(index)} tracks of {len(counts)} {'genre' if len(counts) == 1 else 'genres'}: "
         + ", ".join(f"{genre} {count}" for genre, count in counts.items()),
         f"  {plan.found.summary()}",
         *(f"  {note}" for note in plan.notes),
@@ -363,7 +367,7 @@ def main() -> None:
     settings = params.read()
     name = args.name or source.resolve().name
     is_new = dataset_of(data_folder.DATA).get("name") != name
-    ingest(
+    index = ingest(
         source,
         labels=labels,
         annotator=args.annotator,
@@ -373,6 +377,8 @@ def main() -> None:
         name=name,
         settings=settings.intake,
     )
+    if is_new and not sample_files.is_sample(index["sha256"].tolist()):
+        presets.begin_library()
     tasks.fit(anew=is_new or bool(labels))
 
 

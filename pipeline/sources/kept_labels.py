@@ -80,7 +80,10 @@ def said(given: GivenLabels, *, inbox: Path) -> str:
     lines = [f"{note}" for note in intake.notes]
     for finding in intake.findings:
         if finding.severity == "warning":
-            lines.append(f"{finding.check}: {', '.join(finding.rows[0])}; {len(finding.rows)} rows in all")
+            n_more = len(finding.rows) - 1
+            lines.append(
+                f"{finding.check}: {', '.join(finding.rows[0])}" + (f"; and {n_more} more" if n_more else "")
+            )
     people = "1 annotator" if intake.annotators == 1 else f"{intake.annotators} annotators"
     lines.append(
         f"labels: {intake.accepted} of {intake.rows} rows of {intake.file} taken, by {people}; "
@@ -126,15 +129,22 @@ def carry_over(staging: Path, *, data: Path, names: Set[str], track_ids: Set[str
     if there.get("synthetic", True) or not (data / LABELS_FILE).exists():
         return ""
     if there["name"] not in names:
-        return (
-            f"\n  labels kept: none, as {data} held another library, {there['name']!r}; DVC's cache has "
-            "them in the data of before. If it is the same library, put that md5 into data.dvc, run `dvc "
-            f"checkout data`, and import by pipeline.sources.folder with --name {shlex.quote(there['name'])}."
-        )
+        n_labels = len((data / LABELS_FILE).read_bytes().splitlines()) - 1  # readable or not
+        return _not_kept(n_labels, shlex.quote(there["name"])) if n_labels > 0 else ""
     table = merging.read(data)
     is_here = table["track_id"].isin(track_ids)
     _copy_labels(table[is_here], staging, data=data, is_whole=bool(is_here.all()))
     return _kept(table.loc[is_here, "track_id"], table.loc[~is_here, "track_id"])
+
+
+def _not_kept(n_labels: int, name: str) -> str:
+    """Say what became of the labels of another library, and how to get them back."""
+    labels = "1 label" if n_labels == 1 else f"{n_labels} labels"
+    return (
+        f"\n  labels kept: none; the {labels} of the library before, {name}, are in DVC's cache. Is this the "
+        "same library? Then put the md5 of before into data.dvc, run `dvc checkout data`, and import again "
+        f"by `python -m pipeline.sources.folder SRC --name {name}`."
+    )
 
 
 def _copy_labels(table: pd.DataFrame, staging: Path, *, data: Path, is_whole: bool) -> None:

@@ -20,7 +20,10 @@ NOT_READ: Final = "audio in a format that is not read"
 NOT_HERE: Final = "links whose content is not there (git-annex and DataLad fetch it by `get`)"
 NOT_REGULAR: Final = "no regular files"
 REFUSED: Final = "may not be read"
+NOT_UTF_8: Final = "names that are not UTF-8 (rename the files)"
+OWN_FOLDER: Final = "the folder of this project, not looked into"
 
+_ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _SUFFIXES_SHOWN: Final = 5
 
 
@@ -63,11 +66,11 @@ def find(root: Path) -> LibraryFiles:
         It is no folder, or there is no audio in it.
     """
     if not root.is_dir():
-        raise DataError(f"expected a folder with music, received {root}, which is no folder. Name another.")
+        raise DataError(f"expected a folder with music, received {root}, {_no_folder(root)}")
     tracks, left_out = list[str](), dict[str, list[str]]()
     for path in _files(root):
         name = path.relative_to(root).as_posix()
-        reason = _reason(path, name)
+        reason = OWN_FOLDER if _is_own(path) else _reason(path, name)
         left_out.setdefault(reason, []).append(name) if reason else tracks.append(name)
     found = LibraryFiles(root, tuple(sorted(tracks)), {why: tuple(sorted(n)) for why, n in left_out.items()})
     if not tracks:
@@ -78,8 +81,25 @@ def find(root: Path) -> LibraryFiles:
     return found
 
 
+def _no_folder(path: Path) -> str:
+    """Return what a path is instead of a folder, and what to do."""
+    if not path.exists():
+        there = next(parent for parent in path.absolute().parents if parent.is_dir())
+        return f"which does not exist; {there} does. Check the spelling."
+    if path.suffix.lower() in _ARCHIVES:
+        return "an archive. Unpack it and name the folder with its files."
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        return f"one audio file. Name the folder that holds your music, such as {path.parent}."
+    return "which is no folder. Name another."
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a folder is this project's, whose ``data/`` holds copies of music."""
+    return (folder / "dvc.yaml").is_file() and folder.samefile(Path.cwd())
+
+
 def _files(root: Path) -> Iterator[Path]:
-    """Yield what is no folder, through links to folders too, each folder once."""
+    """Yield what is no folder, through links to folders too, each folder once; of this project its folder."""
     seen = set[tuple[int, int]]()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
         state = Path(folder).stat()
@@ -87,6 +107,10 @@ def _files(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
+        if _is_own(Path(folder)):
+            folders.clear()
+            yield Path(folder)
+            continue
         folders.sort()
         yield from (Path(folder, name) for name in names)
 
@@ -107,11 +131,22 @@ def _reason(path: Path, name: str) -> str:
         return NO_AUDIO
     if suffix not in audio.SUFFIXES:
         return NOT_READ
+    if not _is_utf_8(name):
+        return NOT_UTF_8
     if not path.exists():
         return NOT_HERE
     if not path.is_file():
         return NOT_REGULAR
     return "" if os.access(path, os.R_OK) else REFUSED
+
+
+def _is_utf_8(name: str) -> bool:
+    """Return whether a table can hold a name; Python stands half a surrogate pair for each other byte."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _said(reason: str, names: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ from pipeline.files import sha256, write_csv, write_json
 from pipeline.inference import audio
 from pipeline.inference.recordings import FAULTS, Fault
 from pipeline.quality import measures
+from pipeline.quality.duplicates import first_copies
 from pipeline.quality.findings import Finding, stop_on_critical
 from pipeline.quality.suites import DATA_DOCS
 from pipeline.stage_run import run_stage
@@ -66,26 +67,11 @@ def describe(path: Path, *, max_seconds: float = audio.MAX_SECONDS) -> dict[str,
 
 
 def join_index(tracks: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
-    """Add artist, title, filtered_split and duplicate_of; a track the index does not know has blanks.
-
-    ``duplicate_of`` is the first track (by id) with the same content; else the track that the index names,
-    or, where that one is missing, the first track for which the index names the same.
-    """
+    """Add artist, title, filtered_split and duplicate_of; a track the index does not know has blanks."""
     known = index.reindex(tracks["track_id"]).fillna("").reset_index()
-    joined = tracks.assign(**{name: known[name].to_numpy() for name in ("artist", "title", "filtered_split")})
-    published = known["exact_duplicate_of"]
-    original = published.where(published.isin(tracks["track_id"]), _first_with_same(published, tracks))
-    same_content = _first_with_same(tracks["sha256"], tracks)
-    original = same_content.where(same_content != tracks["track_id"].to_numpy(), original)
-    return joined.assign(
-        duplicate_of=original.where(original != tracks["track_id"].to_numpy(), "").to_numpy()
-    )
-
-
-def _first_with_same(key: pd.Series, tracks: pd.DataFrame) -> pd.Series:
-    """Return for each track the first track id with the same, non-blank ``key``; itself where it is blank."""
-    ids = pd.Series(tracks["track_id"].to_numpy())
-    return ids.groupby(key.to_numpy()).transform("min").where(key.to_numpy() != "", ids)
+    facts = {name: known[name].to_numpy() for name in ("artist", "title", "filtered_split")}
+    copies = first_copies(tracks["track_id"], tracks["sha256"], known["exact_duplicate_of"])
+    return tracks.assign(**facts, duplicate_of=copies.to_numpy())
 
 
 def mark_usable(tracks: pd.DataFrame, reasons: dict[str, str]) -> pd.DataFrame:

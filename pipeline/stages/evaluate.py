@@ -37,12 +37,16 @@ from pipeline.training.weights import load_model
 def draw(
     test: Predicted,
     before: Predicted,
+    shares: np.ndarray,
     card: dict[str, Any],
     calibration: Calibration,
     folder: Path,
     n_bins: int,
 ) -> None:
-    """Write the test part's pictures, also of what it was ``before`` calibration, and DVC's plots' data."""
+    """Write the test part's pictures, also of what it was ``before`` calibration, and DVC's plots' data.
+
+    ``shares`` are the annotators', float (n_tracks, n_classes).
+    """
     from sklearn.metrics import confusion_matrix
 
     classes, title = card["classes"], headline(card)
@@ -50,7 +54,7 @@ def draw(
     counts = confusion_matrix(test.truth, guess, labels=range(len(classes)))
     plots.confusion(counts, classes, title, folder / "confusion.png")
     picture = folder / "calibration.png"
-    plots.calibration(test.truth, test.probabilities, before.probabilities, n_bins, title, picture)
+    plots.calibration(shares, test.probabilities, before.probabilities, n_bins, title, picture)
     found = scores.sure(test.truth, test.probabilities, calibration)
     marked = (found["coverage"], found["sure_accuracy"]) if "sure_accuracy" in found else None
     coverage, accuracy = scores.abstention(test.truth, test.probabilities)
@@ -98,9 +102,9 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     parts = {part: corrected(raw[part], rows[part], calibration) for part in PARTS}
     head = ("task", "model", "protocol", "leaky", "optimistic", "params", "seed", "dataset")
     metrics: dict[str, Any] = {key: card[key] for key in head}
-    metrics |= {part: score(predicted, settings.evaluate) for part, predicted in parts.items()}
+    metrics |= {part: score(predicted, settings.evaluate, rows[part]) for part, predicted in parts.items()}
     metrics["calibration"] = calibration.as_dict()
-    metrics["uncalibrated"] = score(raw["test"], settings.evaluate)
+    metrics["uncalibrated"] = score(raw["test"], settings.evaluate, rows["test"])
     shares = {part: shares_of(predicted, table) for part, predicted in parts.items()}
     for part, predicted in parts.items():
         metrics[part]["track"] |= scores.sure(predicted.truth, predicted.probabilities, calibration)
@@ -111,10 +115,22 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))
     folder, n_bins = plots_folder(task, name), settings.evaluate.calibration_bins
-    draw(parts["test"], raw["test"], card, calibration, folder, n_bins)
+    draw(parts["test"], raw["test"], shares["test"], card, calibration, folder, n_bins)
     write_classes(parts["test"], shares["test"], card)
     log(metrics, card)
     return metrics
+
+
+def class_metrics(task: str, name: str) -> dict[str, float]:
+    """Return each mood's rank correlation on the test tracks, where it is defined; nothing of hard labels."""
+    table = pd.read_csv(plots_folder(task, name) / "classes.csv", keep_default_na=False, na_values=[""])
+    if "rank_correlation" not in table:
+        return {}
+    known = table.dropna(subset="rank_correlation")
+    return {
+        f"test.track.rank_correlation.{row['class']}": row["rank_correlation"]
+        for row in known.to_dict("records")
+    }
 
 
 def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
@@ -124,7 +140,7 @@ def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
     task, name = card["task"], card["model"]
     mlflow = tracking.configure()
     with open_run(task, card):
-        mlflow.log_metrics(flat_metrics(metrics))
+        mlflow.log_metrics(flat_metrics(metrics) | class_metrics(task, name))
         mlflow.set_tag(MLFLOW_RUN_NOTE, description(card, metrics))
         mlflow.log_artifacts(str(plots_folder(task, name)), "plots")
         mlflow.log_artifact(str(predictions_path(task, name)))

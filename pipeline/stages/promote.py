@@ -434,7 +434,8 @@ def _report_outcome(task: str, outcome: dict[str, Any]) -> None:
     write_json(OUTCOME, (read_json(OUTCOME) if OUTCOME.exists() else {}) | {task: outcome})
     print(f"{model_name(task)}: {sentence(outcome)}")
     if promotion_rule.CONFIRM in outcome["reason"] and not outcome["promoted"]:
-        print(f"to promote it all the same: python -m pipeline.stages.promote --confirm {task} --reason WHY")
+        command = f'python -m pipeline.stages.promote --confirm {task} --reason "my reason"'
+        print(f"to promote it all the same: {command}")
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def run_fold(
     classes = classes_of(table)
     truth = {t: classes.index(c) for t, c in zip(table["track_id"], table["label"], strict=True)}
     predicted = predict(fitted.model, rows["test"], fitted.normaliser, truth)
-    return predicted, score(predicted, settings.evaluate)
+    return predicted, score(predicted, settings.evaluate, rows["test"])
 
 
 def summarise(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,6 +87,7 @@ def fit(
     seed: int,
     log: bool,
     verbose: int = 2,
+    watchers: Sequence[Callback] = (),
 ) -> Fitted:
     """Train one model and keep its best epoch (`pipeline.training.best_epoch`).
 
@@ -103,6 +105,8 @@ def fit(
         Send every epoch's metrics to the MLflow run that is open.
     verbose
         Keras' own: 0 is silent, 1 a progress bar, 2 one line per epoch.
+    watchers
+        Callbacks of Keras that look on: each epoch's logs have the validation scores.
 
     Raises
     ------
@@ -116,30 +120,49 @@ def fit(
     schedule = settings.models[name]  # type: ignore[index]
     if isinstance(schedule, params.ProbeParams):
         return Fitted(*probe.fit(name, train, valid, schedule.c, log=log))
+    settings = settings.of(schedule)
     normaliser = fit_normaliser(train, settings.normalise)
     shape = read_row(train.track_id[0], train.slice[0], 0).shape
     _check_shape(shape)
-    model = models.build(name, shape, train.targets.shape[1])
+    rows = train.balanced() if settings.class_weight == "balanced" else train
+    batches = TrainBatches(rows, normaliser, settings, seed=seed, workers=_LOADERS)
+    facts = {"architecture": schedule.architecture} if isinstance(schedule, params.PooledParams) else {}
+    model = models.build(name, shape, train.targets.shape[1], **facts.get("architecture", {}))
     model.compile(
-        keras.optimizers.Adam(schedule.learning_rate),
-        loss="categorical_crossentropy",
+        keras.optimizers.Adam(_learning_rate(schedule, len(batches))),
+        loss=_loss(schedule),
         weighted_metrics=[],
         metrics=["accuracy"],
         jit_compile=False,  # XLA is several times slower on CPU
     )
-    rows = train.balanced() if settings.class_weight == "balanced" else train
     judged = Batches(valid, normaliser, batch_size=settings.batch_size, workers=_LOADERS)
     chance = float(np.bincount(train.targets.argmax(axis=1)).max() / len(train))
     keeper = best_epoch.keeper(judged, settings, schedule.patience, chance)
     history = model.fit(
-        TrainBatches(rows, normaliser, settings, seed=seed, workers=_LOADERS),
+        batches,
         epochs=schedule.epochs,
-        callbacks=_callbacks(keeper, log=log),
+        callbacks=[*_callbacks(keeper, log=log), *watchers],
         verbose=verbose,
     ).history
     if keeper.best is None:  # a later NaN costs nothing: the best epoch's weights are restored
         raise DataError(f"{name}: expected a finite validation loss, received NaN. Lower its learning_rate.")
-    return Fitted(model, normaliser, _curves(history, keeper.best))
+    return Fitted(model, normaliser, _curves(history, keeper.best), facts)
+
+
+def _learning_rate(schedule: params.ModelParams, steps: int) -> Any:
+    """Return the learning rate, or how it falls over the epochs of so many steps."""
+    from keras.optimizers.schedules import CosineDecay
+
+    if isinstance(schedule, params.PooledParams) and schedule.schedule == "cosine":
+        return CosineDecay(schedule.learning_rate, schedule.epochs * steps)
+    return schedule.learning_rate
+
+
+def _loss(schedule: params.ModelParams) -> Any:
+    from keras.losses import CategoricalCrossentropy
+
+    smoothing = schedule.label_smoothing if isinstance(schedule, params.PooledParams) else 0.0
+    return CategoricalCrossentropy(label_smoothing=smoothing)
 
 
 def _curves(history: dict[str, list[float]], kept: int) -> pd.DataFrame:

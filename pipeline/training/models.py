@@ -1,4 +1,4 @@
-"""LeNet-5 and CNN-64 as the project report's notebook has them, and a probe of a frozen network.
+"""The table of models: LeNet-5 and CNN-64 as the project report's notebook has them, and later ones.
 
 Keras only, on any of its backends.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.inference import logmel, musicnn
 from pipeline.tables.features import FEATURES, front_end_folder
+from pipeline.training.cnn64_gap import cnn64_gap
 
 if TYPE_CHECKING:
     import keras
@@ -71,18 +72,24 @@ def musicnn_probe(shape: tuple[int, int], n_classes: int) -> keras.Model:
     )
 
 
-MODELS: Final[dict[str, Callable[[tuple[int, int], int], keras.Model]]] = {
+MODELS: Final[dict[str, Callable[..., keras.Model]]] = {
     "lenet5": lenet5,
     "cnn64": cnn64,
+    "cnn64_gap": cnn64_gap,
     "musicnn_probe": musicnn_probe,
 }
-TITLES: Final = {"lenet5": "LeNet-5", "cnn64": "CNN-64", "musicnn_probe": "musicnn probe"}  # in the report
+TITLES: Final = {  # in the report
+    "lenet5": "LeNet-5",
+    "cnn64": "CNN-64",
+    "cnn64_gap": "CNN-64 GAP",
+    "musicnn_probe": "musicnn probe",
+}
 # What a model is given: log-mel slices, or what the module of that name in `pipeline.inference` makes.
-FRONT_ENDS: Final = {"lenet5": "logmel", "cnn64": "logmel", "musicnn_probe": "musicnn"}
+FRONT_ENDS: Final = {"lenet5": "logmel", "cnn64": "logmel", "cnn64_gap": "logmel", "musicnn_probe": "musicnn"}
 SMALLEST: Final = (46, 46)  # (n_mels, frames) below which CNN-64's four poolings leave nothing
 
 
-def build(name: str, shape: tuple[int, int], n_classes: int) -> keras.Model:
+def build(name: str, shape: tuple[int, int], n_classes: int, **architecture: Any) -> keras.Model:
     """Build an untrained model.
 
     Parameters
@@ -93,8 +100,10 @@ def build(name: str, shape: tuple[int, int], n_classes: int) -> keras.Model:
         (n_mels, frames) of a slice.
     n_classes
         Length of the output, probabilities that sum to 1.
+    architecture
+        Of a model that can be built in several ways, what its card says of it.
     """
-    return MODELS[name](shape, n_classes)
+    return MODELS[name](shape, n_classes, **architecture)
 
 
 def features_folder(name: str) -> Path:

@@ -85,17 +85,19 @@ def corrected(predicted: Predicted, rows: Rows, calibration: Calibration) -> Pre
     return replace(predicted, slice_probabilities=slices, probabilities=means)
 
 
-def score(predicted: Predicted, settings: params.EvaluateParams) -> dict[str, Any]:
-    """Return one part's entry of the metrics."""
+def score(predicted: Predicted, settings: params.EvaluateParams, rows: Rows | None = None) -> dict[str, Any]:
+    """Return one part's entry of the metrics; ``rows`` say how far annotators agree, None: wholly."""
     bins = settings.calibration_bins
+    shares = None if rows is None else scores.mean_by(rows.track_id, rows.targets)[1]
     # Of tracks, not slices: those of a track are right or wrong together.
     interval = scores.accuracy_interval(predicted.truth, predicted.probabilities)
-    track = scores.summary(predicted.truth, predicted.probabilities, n_bins=bins)
+    track = scores.summary(predicted.truth, predicted.probabilities, n_bins=bins, shares=shares)
+    of_slices = predicted.slice_truth, predicted.slice_probabilities
     most_frequent = round(float(np.bincount(predicted.truth).max() / len(predicted.truth)), _DIGITS)
     return {
         "n_slices": predicted.n_slices,
         "n_tracks": len(predicted.tracks),
-        "slice": scores.summary(predicted.slice_truth, predicted.slice_probabilities, n_bins=bins),
+        "slice": scores.summary(*of_slices, n_bins=bins, shares=None if rows is None else rows.targets),
         "track": track
         | {"accuracy_ci": [round(end, _DIGITS) for end in interval], "most_frequent": most_frequent},
     }

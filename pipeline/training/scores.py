@@ -74,18 +74,46 @@ def agreement(shares: np.ndarray, probabilities: np.ndarray) -> float:
     >>> agreement(np.array([[0.6, 0.4], [0.0, 1.0]]), np.array([[0.9, 0.1], [0.2, 0.8]]))
     0.8
     """
-    return float(np.take_along_axis(shares, probabilities.argmax(axis=1)[:, None], axis=1).mean())
+    return float(agreements(shares, probabilities).mean())
 
 
-def calibration_error(truth: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
-    """Return the expected calibration error, 0 to 1, over bins of equal width (Guo et al. 2017)."""
+def agreements(shares: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return for each row the share of annotators who agree with its most probable class, float (n,)."""
+    return np.take_along_axis(shares, probabilities.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def calibration_error(shares: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
+    """Return the expected calibration error, 0 to 1, over bins of equal width (Guo et al. 2017).
+
+    An answer's probability is compared with the share of annotators who give that answer. Against the
+    majority's label, a forecast that is right about a divided audience would look far too modest.
+
+    Parameters
+    ----------
+    shares
+        Of the annotators, float (n, n_classes); `certain` where labels are hard.
+    probabilities
+        float (n, n_classes).
+    n_bins
+        Of the confidence.
+
+    Examples
+    --------
+    >>> divided = np.array([[0.4, 0.3, 0.3]])
+    >>> calibration_error(divided, divided)
+    0.0
+    """
     # scikit-learn has none: its calibration_curve does not return how many rows a bin has.
-    confidence = probabilities.max(axis=1)
-    hit = probabilities.argmax(axis=1) == truth
+    confidence, right = probabilities.max(axis=1), agreements(shares, probabilities)
     number = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     size = np.bincount(number, minlength=n_bins)
-    gap = np.bincount(number, weights=hit - confidence, minlength=n_bins)
-    return float(np.abs(gap[size > 0]).sum() / len(truth))
+    gap = np.bincount(number, weights=right - confidence, minlength=n_bins)
+    return float(np.abs(gap[size > 0]).sum() / len(shares))
+
+
+def certain(truth: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return hard labels, int (n,), as the shares of annotators who all agree, float (n, n_classes)."""
+    return np.eye(n_classes)[truth]
 
 
 def accuracy_interval(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
@@ -160,14 +188,20 @@ def abstention(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray
     return number / len(order), np.cumsum((probabilities.argmax(axis=1) == truth)[order]) / number
 
 
-def summary(truth: np.ndarray, probabilities: np.ndarray, *, n_bins: int) -> dict[str, Any]:
-    """Return accuracy, macro_f1, top3, log_loss and ece, rounded to six digits."""
+def summary(
+    truth: np.ndarray, probabilities: np.ndarray, *, n_bins: int, shares: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return accuracy, macro_f1, top3, log_loss and ece, rounded to six digits.
+
+    Only ``ece`` (see `calibration_error`) uses the annotators' ``shares``; without them all agree.
+    """
+    shares = certain(truth, probabilities.shape[1]) if shares is None else shares
     values = {
         "accuracy": accuracy(truth, probabilities),
         "macro_f1": macro_f1(truth, probabilities),
         "top3": top_k(truth, probabilities),
         "log_loss": log_loss(truth, probabilities),
-        "ece": calibration_error(truth, probabilities, n_bins),
+        "ece": calibration_error(shares, probabilities, n_bins),
     }
     return {name: round(value, _DIGITS) for name, value in values.items()}
 

@@ -29,6 +29,7 @@ def load_model(task: str, name: str) -> tuple[keras.Model, dict[str, Any]]:
             f"{weights}: expected the weights that {card_path(task, name)} describes, received "
             f"{'others' if weights.exists() else 'no file'}. Run the stage train again."
         )
-    model = models.build(name, models.input_shape(card), len(card["classes"]))
+    own = card.get("architecture", {})
+    model = models.build(name, models.input_shape(card), len(card["classes"]), **own)
     model.load_weights(weights)
     return model, card

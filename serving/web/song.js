@@ -1,5 +1,6 @@
 // Song: what a file sounds like, and when.
 import { $, ask, bar, clock, colour, make, named, play, player, problem, words } from "./page.js";
+import { followWhy, whySection } from "./why.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 let shown = null;
@@ -22,7 +23,7 @@ async function hear(file) {
   form.append("file", file);
   try {
     const [record] = await ask("v1/classify?per_slice=true", { method: "POST", body: form });
-    show(record, record.timeline, record.waveform, () => playFile(file, record));
+    show(record, record.timeline, record.waveform, () => playFile(file, record), { file });
   } catch (error) {
     $("answer").replaceChildren(problem(error));
   }
@@ -38,20 +39,20 @@ function playFile(file, record) {
 export async function showTrack(id) {
   try {
     const [record, timeline, waveform] = await Promise.all(["", "/timeline", "/waveform"].map((part) => ask(`v1/tracks/${id}${part}`)));
-    show(record, timeline, waveform, () => play([record], 0));
+    show(record, timeline, waveform, () => play([record], 0), { id });
   } catch (error) {
     $("answer").replaceChildren(problem(error));
   }
 }
 
-function show(record, timeline, waveform, start) {
+function show(record, timeline, waveform, start, source) {
   shown = { seconds: timeline.seconds, start, line: null };
   const synthetic = Object.values(record.trained_on).some((one) => one.includes("synthetic"));
   const notice = synthetic ? [make("p", "These models learned from synthetic data: do not trust them on real music.", { className: "notice" })] : [];
   const cards = ["genre", "mood"].filter((task) => record[task]).map((task) => card(task, record[task], record.model[task]));
   const task = timeline.tasks.mood ? "mood" : "genre";
   const heading = make("h2", named(record));
-  $("answer").replaceChildren(heading, ...notice, make("div", cards, { className: "answers" }), make("h2", "Over time"), picture(timeline.tasks[task], waveform), legend(timeline.tasks[task]), table(timeline.tasks[task]));
+  $("answer").replaceChildren(heading, ...notice, make("div", cards, { className: "answers" }), make("h2", "Over time"), picture(timeline.tasks[task], waveform), legend(timeline.tasks[task]), table(timeline.tasks[task]), whySection(record, source));
 }
 
 function card(task, answer, model) {
@@ -93,6 +94,7 @@ function picture(task, waveform) {
 }
 
 export function followPlayer() {
+  followWhy();
   if (!shown || !shown.line) return;
   const x = (1000 * $("audio").currentTime) / shown.seconds;
   for (const name of ["x1", "x2"]) shown.line.setAttribute(name, x);

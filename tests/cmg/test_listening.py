@@ -53,6 +53,18 @@ def test_files_are_classified_as_a_table_json_lines_and_csv(listener: Listener) 
     assert float(tabled[0][f"genre_{classes[0]}"]) == documents[0]["genre"]["probabilities"][classes[0]]
 
 
+def test_what_decided_is_said_with_the_answer(listener: Listener) -> None:
+    file = sorted(Path("data").rglob("*.wav"))[0]
+    [record] = json.loads(cmg("classify", file, "--why", "--json").stdout)
+    said = record["why"]["genre"]
+    assert (said["label"], said["schema"]) == (record["genre"]["best"], "cmg.why/1")
+    assert sum(map(sum, said["shares"])) + said["silence"] == pytest.approx(said["logit"], abs=1e-3)
+    [_, line] = cmg("classify", file, "--why").stdout.splitlines()
+    assert line.startswith(f"{file}: genre {said['label']} {said['probability']:.2f}; without the ")
+    assert re.search(r"most of it at 0\.0-0\.1 s, \d+-\d+ Hz \(\+\d+\.\d\d\)$", line)
+    assert "why" not in json.loads(cmg("classify", file, "--json").stdout)[0]
+
+
 def test_tables_are_written_per_track_and_per_slice_as_csv_and_parquet(listener: Listener) -> None:
     listener = with_moods()
     long = np.random.default_rng(0).normal(0, 0.05, 25 * 22_050)

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import soundfile
 
-from pipeline.inference import audio, logmel
+from pipeline.inference import audio, logmel, musicnn
 
 
 def clips() -> dict[str, bytes]:
@@ -44,6 +44,12 @@ def features_of(content: bytes) -> np.ndarray:
     return logmel.features(audio.slices(audio.load(content)), logmel.LogMel())
 
 
+def windows_of(content: bytes) -> np.ndarray:
+    """Return what musicnn's network is given of a clip: resampled to 16 kHz, other bands, other windows."""
+    return np.concatenate([musicnn.windows(one) for one in audio.slices(audio.load(content))])
+
+
 if __name__ == "__main__":
     arrays = {name: features_of(content) for name, content in clips().items()}
+    arrays |= {f"{name}, musicnn": windows_of(content) for name, content in clips().items()}
     print(json.dumps({name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}))

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from pipeline.errors import DataError
-from pipeline.inference import audio
+from pipeline.inference import audio, mpeg4
 from pipeline.inference.recordings import Fault
 
 SECONDS: Final = 6.0  # the pages of libsndfile's Opus are of a second each
@@ -194,3 +194,15 @@ def test_mpeg4_that_is_cut_before_its_index_says_so(tmp_path: Path) -> None:
     whole = by_ffmpeg(tmp_path / "x.m4a", "ipod", "aac")
     with pytest.raises(DataError, match=r"without its index \(moov\): the file is cut"):
         audio.load(whole[: len(whole) // 3])
+
+
+def test_aac_that_is_cut_anywhere_in_a_frame_plays_up_to_it(tmp_path: Path) -> None:
+    """In the header of a frame FFmpeg cannot tell the packet, elsewhere it cannot decode it."""
+    whole = by_ffmpeg(tmp_path / "x.aac", "adts", "aac")
+    frame = whole.index(whole[:2], len(whole) // 3)
+    for n_bytes in (1, 4, 8, 40):
+        faults: list[Fault] = []
+        rate, _, blocks = mpeg4.open_audio(io.BytesIO(whole[: frame + n_bytes]), faults)
+        seconds = sum(map(len, blocks)) / rate
+        assert seconds == pytest.approx(whole[:frame].count(whole[:2]) * 1024 / rate, abs=0.05)
+        assert [fault.kind for fault in faults] == ["truncated"]

@@ -67,18 +67,23 @@ def write_catalog(table: pd.DataFrame) -> None:
 
 
 def graph(path: Path, centres: list[float], shape: tuple[int, int] = SPEC.shape) -> None:
-    """Write a graph that answers the class whose centre, in dB, is nearest to the mean of its input."""
-    n = len(centres)
+    """Write a graph that answers the class whose centre, in dB, is nearest to the mean of its input.
+
+    Of -(level - centre)²/100 all but the square of the level is linear, and that is the same for all classes.
+    """
+    n, each = len(centres), np.array(centres) / 50
+    numbers = shape[0] * shape[1]
     nodes = [
-        helper.make_node("ReduceMean", ["x"], ["level"], axes=[1, 2], keepdims=0),
-        helper.make_node("Sub", ["level", "centres"], ["gap"]),
-        helper.make_node("Mul", ["gap", "gap"], ["square"]),
-        helper.make_node("Mul", ["square", "scale"], ["logit"]),
+        helper.make_node("Reshape", ["x", "flat_shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["logit"]),
         helper.make_node("Softmax", ["logit"], ["y"]),
     ]
+    weights = np.repeat(each[None] / numbers, numbers, axis=0)
     constants = [
-        helper.make_tensor("centres", TensorProto.FLOAT, [1, n], centres),
-        helper.make_tensor("scale", TensorProto.FLOAT, [1, 1], [-0.01]),
+        helper.make_tensor("flat_shape", TensorProto.INT64, [2], [-1, numbers]),
+        helper.make_tensor("weights", TensorProto.FLOAT, [numbers, n], weights.ravel()),
+        helper.make_tensor("bias", TensorProto.FLOAT, [n], -np.square(centres) / 100),
     ]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape, 1])
     answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", n])
@@ -86,6 +91,16 @@ def graph(path: Path, centres: list[float], shape: tuple[int, int] = SPEC.shape)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 9
     onnx.save(model, str(path))
+
+
+def other_graph(path: Path) -> None:
+    """Write a graph that ends in no dense layer."""
+    nodes = [helper.make_node("ReduceMean", ["x"], ["level"], axes=[1, 2], keepdims=0)]
+    nodes.append(helper.make_node("Softmax", ["level"], ["y"]))
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SPEC.shape, 3])
+    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    made = helper.make_graph(nodes, "no map", [given], [answer])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), str(path))
 
 
 def put_model(

@@ -14,6 +14,7 @@ from pipeline.reporting import plots
 COUNTS = np.array([[5, 1, 0], [2, 7, 0], [0, 0, 0]])
 CLASSES = ["blues", "metal", "pop"]
 TRUTH = np.array([0, 1, 2, 0, 1, 2])
+SHARES = np.eye(3)[TRUTH]
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(3), 6)
 BEFORE = np.random.default_rng(1).dirichlet(np.ones(3), 6)
 SHARE = np.arange(1, 7) / 6
@@ -40,8 +41,8 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "an epoch of NaN": lambda path: plots.curves(
         CURVES.assign(val_loss=[2.0, np.nan, np.nan]), "genre", path
     ),
-    "calibration": lambda path: plots.calibration(TRUTH, PROBABILITIES, BEFORE, 10, "genre", path),
-    "sure": lambda path: plots.calibration(TRUTH, np.eye(3)[TRUTH], BEFORE, 10, "genre", path),
+    "calibration": lambda path: plots.calibration(SHARES, PROBABILITIES, BEFORE, 10, "genre", path),
+    "sure": lambda path: plots.calibration(SHARES, np.eye(3)[TRUTH], BEFORE, 10, "genre", path),
     "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.5, 0.8), "genre", path),
     "never sure": lambda path: plots.abstention(SHARE, SHARE[::-1], None, "genre", path),
 }
@@ -49,7 +50,7 @@ CHANGED: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: plots.confusion(COUNTS.T, CLASSES, "genre", path),
     "curves": lambda path: plots.curves(CURVES.assign(loss=[2.3, 1.9, 1.4]), "genre", path),
     "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.6, 0.8), "genre", path),
-    "calibration": lambda path: plots.calibration(TRUTH[::-1], PROBABILITIES, BEFORE, 10, "genre", path),
+    "calibration": lambda path: plots.calibration(SHARES[::-1], PROBABILITIES, BEFORE, 10, "genre", path),
 }
 
 

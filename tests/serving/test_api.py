@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ import numpy as np
 import pytest
 import soundfile
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from pipeline.errors import CmgError, DataError
-from serving import server, service, workers
+from serving import champions as kept
+from serving import jobs, server, service, workers
 from serving.api import create_app
+from serving.attribution import UnexplainableError
 from serving.guard import Guard
 from serving.listener import Listener
 from serving.service import Limits
 from serving.track_index import Library
 from tests import listener as made
+from tests.registry import tiny
 
 LIMITS = Limits(megabytes=2, files=3, seconds=20.0, workers=1, waiting=2)
 
@@ -282,6 +287,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, file
         assert client.get(f"/{file.name}").status_code == 200
+    assert client.get("/docs").content == client.get("/docs.html").content
 
 
 def test_what_changed_since_the_version_before_is_told(client: TestClient) -> None:
@@ -354,3 +360,100 @@ def test_the_token_is_the_password(monkeypatch: pytest.MonkeyPatch, client: Test
     assert guarded.get("/healthz", headers=bearer).text == "ok\n"
     assert guarded.get("/healthz", headers=bearer | {"Origin": "http://evil.example"}).status_code == 403
     assert guarded.get("/healthz", headers={"Authorization": "Bearer "}).status_code == 401
+
+
+def test_what_decided_is_said_drawn_and_heard(client: TestClient, listener: Listener) -> None:
+    track = client.get("/v1/tracks", params={"q": "metal"}).json()["tracks"][0]
+    address = f"/v1/tracks/{track['id']}/why"
+    said = client.get(address).json()
+    assert (said["task"], said["label"], said["id"]) == ("genre", track["genre"]["best"], track["id"])
+    assert said["probability"] == pytest.approx(track["genre"]["probability"], abs=1e-4)
+    assert np.sum(said["shares"]) + said["silence"] == pytest.approx(said["logit"], abs=1e-4)
+    assert np.shape(said["shares"]) == np.shape(said["decided"])
+    assert np.shape(said["shares"]) == (len(said["hertz"]) - 1, len(said["times"]))
+    assert said["hertz"] == sorted(said["hertz"])
+    assert said["heights"] == [n / 8 for n in range(9)]  # of the picture, from below
+    assert said["times"][-1][1] == pytest.approx(said["seconds"], abs=0.01)
+    other = client.get(address, params={"label": "pop" if said["label"] != "pop" else "blues"}).json()
+    assert other["logit"] != said["logit"]
+
+    samples = listener.samples(Path(track["path"]))
+    parts = []
+    for part in ("decided", "rest"):
+        answer = client.get(f"{address}.wav", params={"part": part, "area": 0.3})
+        assert answer.headers["content-type"] == "audio/wav"
+        heard, rate = soundfile.read(io.BytesIO(answer.content))
+        assert (len(heard), rate) == (len(samples), 22_050)
+        parts.append(heard)
+    np.testing.assert_allclose(sum(parts), samples, atol=1e-3)
+    assert client.get(f"{address}.wav", headers={"Range": "bytes=0-9"}).status_code == 206
+
+    drawn = client.get(f"{address}.png")
+    assert drawn.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(drawn.content)) as picture:
+        assert picture.height == 2 * tiny.SPEC.n_mels
+        colours = np.asarray(picture).astype(int)
+    assert (colours[..., 0] != colours[..., 2]).any()
+    with Image.open(io.BytesIO(client.get(f"{address}.png", params={"opacity": 0}).content)) as picture:
+        grey = np.asarray(picture)
+    assert (grey[..., 0] == grey[..., 2]).all()
+
+
+def test_what_decided_is_said_of_an_upload_too(client: TestClient) -> None:
+    file = next(Path("data").rglob("*.wav"))
+    [found] = upload(client, (file.name, file.read_bytes()), why=True).json()
+    sent = {"file": (file.name, file.read_bytes())}
+    alone = client.post("/v1/why", files=sent).json()
+    assert found["why"] == {"genre": alone}
+    address = f"/v1/tracks/{found['id']}/why"
+    assert client.get(address).json() == alone | {"id": found["id"]}
+    assert client.post("/v1/why.png", files=sent).content[:4] == b"\x89PNG"
+    rest = client.post("/v1/why.wav", files=sent, params={"part": "rest"})
+    assert rest.content[:4] == b"RIFF"
+    assert rest.content == client.get(f"{address}.wav", params={"part": "rest"}).content
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("label=polka", "expected one of blues, metal, pop, received 'polka'"),
+        ("task=mood", "expected a champion for mood, received none"),
+        ("task=key", "task: Input should be 'genre' or 'mood'"),
+        ("area=0", "area: Input should be greater than or equal to 0.01"),
+        ("heat=1", "heat: Extra inputs are not permitted"),
+    ],
+)
+def test_a_question_that_has_no_answer_is_a_problem(client: TestClient, asked: str, said: str) -> None:
+    track = client.get("/v1/tracks").json()["tracks"][0]
+    assert problem(client.get(f"/v1/tracks/{track['id']}/why?{asked}"), 422).startswith(said)
+
+
+def test_what_decided_of_no_track_is_a_problem(client: TestClient) -> None:
+    for part in ("", ".png", ".wav"):
+        said = problem(client.get(f"/v1/tracks/no-such/why{part}"), 404)
+        assert said.startswith("expected the id of a track of the library, received 'no-such'")
+    assert problem(client.post("/v1/why", files={"file": ("a.wav", b"hello")}), 422).startswith(
+        "not an audio"
+    )
+
+
+def test_a_version_that_cannot_say_what_decided_says_so(
+    client: TestClient, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = listener.champions["genre"]
+    file = next(Path("data").rglob("*.wav"))
+    shutil.copytree(kept.cache_folder() / champion.folder, kept.cache_folder() / "other")
+    tiny.other_graph(kept.cache_folder() / "other" / "model.onnx")
+    older = Listener({"genre": replace(champion, folder="other")})
+    with pytest.raises(UnexplainableError, match="this version cannot say what decided"):
+        jobs.why(older, file, jobs.Question("genre"))
+
+    def by_older(job: workers.Job, *arguments: Any, seconds: float) -> Any:
+        return job(older if job in (jobs.why, jobs.why_each) else listener, *arguments)
+
+    monkeypatch.setattr(client.app.state.service.workers, "do", by_older)
+    sent = {"file": (file.name, file.read_bytes())}
+    assert problem(client.post("/v1/why", files=sent), 501).startswith("this version cannot say")
+    [found] = upload(client, (file.name, file.read_bytes()), why=True).json()
+    assert found["genre"]["best"]
+    assert found["why"]["genre"]["error"].startswith("this version cannot say what decided: expected a dense")

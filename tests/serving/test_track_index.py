@@ -80,6 +80,17 @@ def test_where_nothing_serves_it_is_said(empty: Path) -> None:
         champions.pull()
 
 
+def test_where_a_version_waits_its_reason_and_the_command_are_said(empty: Path) -> None:
+    Path("params.yaml").write_text("")
+    client = tracking.configure().MlflowClient()
+    client.create_registered_model("mood-classifier")
+    client.create_model_version("mood-classifier", "a", tags={"reason": "older"})
+    client.create_model_version("mood-classifier", "b", tags={"reason": "8 test tracks are few"})
+    said = "mood-classifier version 2 is not promoted: 8 test tracks are few.*promote --confirm mood --reason"
+    with pytest.raises(CmgError, match=said):
+        champions.pull()
+
+
 def test_what_is_known_is_not_computed_again_wherever_it_moves(library: Library, listener: Listener) -> None:
     first = add(library, listener, "data")
     assert len(first) == 15

@@ -125,6 +125,7 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (source / "folk/old.wma").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(source) + b"/folk/caf\xe9.mp3")).write_bytes(b"x")
     (source / "folk/annexed.mp3").symlink_to("nowhere")
     (source / "folk/again").symlink_to(source, target_is_directory=True)
     found = library_files.find(source)
@@ -137,8 +138,9 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
         "hidden": (".git/x.wav", "folk/._b.wav"),
         "audio in a format that is not read": ("folk/old.wma",),
         library_files.NOT_HERE: ("folk/annexed.mp3",),
+        library_files.NOT_UTF_8: ("folk/caf\udce9.mp3",),
     }
-    assert "files found: 13, taken: 7, left out: 6" in found.summary()
+    assert "files found: 14, taken: 7, left out: 7" in found.summary()
     assert "no audio: 2 by suffix: .txt 1, .jpg 1" in found.summary()
 
 
@@ -248,7 +250,8 @@ def test_the_tasks_fit_what_is_there(
     params.PARAMS_FILE.write_text(
         text.replace("  - genre\n  - mood\n", "".join(f"  - {t}\n" for t in before))
     )
-    presets.fit_tasks(genres=genres, labelled=labelled, anew=anew)
+    is_possible = presets.fit_tasks(genres=genres, labelled=labelled, anew=anew)
+    assert is_possible == (genres > 1 or labelled)
     assert params.read().tasks == after
     assert "# All parameters of the pipeline" in params.PARAMS_FILE.read_text()
 
@@ -292,8 +295,6 @@ def test_an_artist_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder"):
-        library_files.find(tmp_path / "none")
     with pytest.raises(DataError, match=r"received no file at all"):
         library_files.find(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"x")
@@ -302,10 +303,62 @@ def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none/at/all", r"which does not exist; .*/here does\. Check the spelling"),
+        ("music.zip", "an archive. Unpack it and name the folder"),
+        ("song.MP3", r"one audio file\. Name the folder that holds your music, such as .*/here\."),
+        ("notes.txt", "which is no folder"),
+    ],
+)
+def test_what_is_no_folder_is_told_apart(tmp_path: Path, name: str, said: str) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    if "/" not in name:
+        (here / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=said):
+        library_files.find(here / name)
+
+
+def test_copies_in_the_project_itself_are_no_music(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "My Music" / "project"
+    tone(project / "data" / "audio" / "folk" / "b.wav")
+    monkeypatch.chdir(project)
+    assert len(library_files.find(source).tracks) == 6
+    (project / "dvc.yaml").touch()
+    found = library_files.find(source)
+    assert len(found.tracks) == 5
+    assert found.left_out == {library_files.OWN_FOLDER: ("project",)}
+    with pytest.raises(DataError, match="the folder of this project, not looked into"):
+        library_files.find(Path())
+
+
+def test_make_folder_without_a_folder_says_what_it_expects() -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "SRC"}
+    made = subprocess.run(
+        ["make", "-o", "setup", "folder"], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+    assert made.returncode == 2
+    assert "error: expected make folder SRC=FOLDER" in made.stderr
+
+
+@pytest.mark.parametrize(
     ("option", "content", "said"),
     [
         ("labels", "artist,title\na,b\n", "track_id, mood is missing"),
-        ("labels", "file,mood\nz.mp3,Other\n", r"received 1 rows, none good: line 2: track_id: known_track"),
+        ("labels", "file,mood\nz.mp3,Other\n", r"received 1 row, none valid; line 2: track_id: known_track"),
+        (
+            "labels",
+            "file,mood\nb.wav,TotallyPositve\nz,Other\n",
+            r"mean TotallyPositive\?.*reasons, 1 in all",
+        ),
+        (
+            "labels",
+            "file,mood,date\nb.wav,Other,03/04/2026\n",
+            "expected an ISO 8601 time with .*2026-04-03 or 2026-03-04",
+        ),
         ("artists", "track,singer_songwriter\na,b\n", "Add to the header: artist"),
     ],
 )
@@ -433,8 +486,8 @@ def test_nothing_of_the_sample_or_of_an_unknown_library_is_kept(
 def test_nothing_of_another_library_is_kept_and_it_is_said(data: Path, staging: Path) -> None:
     before = texts(staging)
     said = kept_labels.carry_over(staging, data=data, names={"Yours"}, track_ids={"a", "b"})
-    assert "none, as" in said
-    assert "with --name 'My Music'." in said
+    assert "labels kept: none; the 3 labels of the library before, 'My Music'" in said
+    assert "--name 'My Music'`." in said
     assert texts(staging) == before
 
 

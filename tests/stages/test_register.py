@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,6 +19,8 @@ import soundfile
 
 from pipeline import files, params, tracking
 from pipeline.errors import CmgError, UnavailableError
+from pipeline.inference import audio
+from pipeline.inference.musicnn import N_NUMBERS
 from pipeline.inference.normalise import Normaliser
 from pipeline.registry import candidates
 from pipeline.stages import promote, register
@@ -23,8 +29,8 @@ from pipeline.tables.metrics import metrics_path
 from pipeline.tables.predictions import predictions_path
 from pipeline.tables.tracks import TRACK_COLUMNS, TRACKS
 from pipeline.tables.trained_models import card_path, weights_path
-from pipeline.training import backend, models
-from pipeline.training.weights import save_weights
+from pipeline.training import backend, models, musicnn
+from pipeline.training.weights import load_model, save_weights
 from tests.flows import postgres
 
 CLASSES = ["blues", "metal"]
@@ -57,7 +63,8 @@ def store(registry: Path) -> Path:
 def put_model(name: str, *, seed: int, valid_f1: float, seen: list[str], **card) -> str:
     """Write a real, untrained model, its card, metrics and predictions; return its hash."""
     backend.prepare(seed)
-    model = models.build(name, (64, 108), len(CLASSES))  # small: ONNX copies the weights dozens of times
+    shape = (N_NUMBERS, 1) if models.FRONT_ENDS[name] == "musicnn" else (64, 108)
+    model = models.build(name, shape, len(CLASSES))  # small: ONNX copies the weights dozens of times
     path = weights_path("genre", name)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(model, path)
@@ -268,3 +275,43 @@ def test_a_store_that_is_no_database_is_a_fault_to_mend(
     with pytest.raises(CmgError) as caught:
         tracking.configure()
     assert not isinstance(caught.value, UnavailableError)
+
+
+# Answers one file by a registered version, without the project: prints the probabilities.
+ALONE = """
+import json, sys
+import mlflow, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+print(json.dumps(model.predict(pd.DataFrame({"audio": [open(sys.argv[3], "rb").read()]})).iloc[0].tolist()))
+assert not {"pipeline", "tensorflow", "librosa"} & set(sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_a_version_with_a_front_end_of_its_own_answers_in_a_fresh_process(
+    store: Path, tmp_path: Path
+) -> None:
+    statistics = Normaliser("standard", (0.5,) * N_NUMBERS, (2.0,) * N_NUMBERS)
+    graph = musicnn.graph()
+    facts = {"front_end": "musicnn", "front_end_sha256": files.sha256(graph), "licence": musicnn.LICENCE}
+    put_model("musicnn_probe", seed=1, valid_f1=0.5, seen=[], normaliser=statistics.as_dict(), **facts)
+    register.register("genre", ["musicnn_probe"])
+    said = tracking.configure().MlflowClient().get_model_version("genre-classifier", "1").description
+    assert "*Licence:* the weights were learned from these tracks alone" not in said
+    megabytes, seconds = re.search(r"([\d.]+) MB as ONNX; a track of 30 s took ([\d.]+) s", said).groups()
+    assert 3 < float(megabytes) < 4, "the 787,159 weights of the front end count"
+    assert 0 < float(seconds) < 60
+    encoded = Path(f"data/gtzan/blues/{HELD_OUT[0]}.au").resolve()
+    uri = tracking.configure().get_tracking_uri()
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", ALONE, uri, "models:/genre-classifier/1", str(encoded)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = musicnn.front_end().features(audio.slices(audio.load(encoded)))
+    model, _ = load_model("genre", "musicnn_probe")
+    wanted = np.asarray(model(statistics(numbers)[..., None], training=False)).mean(axis=0)
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), wanted, atol=1e-5)

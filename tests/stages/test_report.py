@@ -115,8 +115,9 @@ def write_model(task, model, skill, settings):
     curves = {name: [0.9, 0.5] for name in CURVE_COLUMNS} | {"epoch": [1, 2]}
     write_csv(curves_path(task, model), pd.DataFrame(curves))
     test = parts["test"]
-    evaluate.draw(test, test, card, Calibration(threshold=0.5), plots_folder(task, model), 10)
-    evaluate.write_classes(test, np.eye(len(card["classes"]))[test.truth], card)
+    shares = np.eye(len(card["classes"]))[test.truth]
+    evaluate.draw(test, test, shares, card, Calibration(threshold=0.5), plots_folder(task, model), 10)
+    evaluate.write_classes(test, shares, card)
 
 
 def write_project():

@@ -19,7 +19,15 @@ from pipeline.errors import DataError
 from pipeline.inference import audio, logmel
 from pipeline.inference.logmel import LogMel
 from pipeline.stages import spectrogram
-from pipeline.tables.features import COPIES_FOLDER, FEATURES, features_path, load_features
+from pipeline.tables.features import (
+    COPIES_FOLDER,
+    FEATURES,
+    features_path,
+    front_end_folder,
+    front_end_path,
+    load_features,
+)
+from pipeline.training import models, musicnn
 
 if TYPE_CHECKING:
     from conftest import Library
@@ -300,3 +308,22 @@ def test_as_many_decoders_as_memory_allows(
 ) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
     assert spectrogram._n_workers(tracks_of(library), 64 << 20) == workers
+
+
+def test_a_front_end_is_computed_once_and_for_the_models_that_need_it_alone(library: Library) -> None:
+    tracks = tracks_of(library).head(2)
+    assert spectrogram.build_front_ends(tracks, ["lenet5"]) == 0
+    for name in models.MODELS:
+        assert published(front_end_folder(name)) == ["front_end.json"]
+    assert spectrogram.build_front_ends(tracks, ["lenet5", "musicnn_probe"]) == 2
+    folder = front_end_folder("musicnn_probe")
+    assert files.read_json(front_end_path("musicnn_probe")) == {"front_end": "musicnn"}
+    assert published(front_end_folder("lenet5")) == ["front_end.json"]
+    for row in tracks.itertuples():
+        slices = audio.slices(audio.load(Path(row.path)))
+        np.testing.assert_array_equal(
+            load_features(row.track_id, folder), musicnn.front_end().features(slices)
+        )
+    before = content(folder)
+    assert spectrogram.build_front_ends(tracks, ["musicnn_probe"]) == 0
+    assert content(folder) == before

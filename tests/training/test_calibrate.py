@@ -36,21 +36,38 @@ def drawn(n: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
     return truth, Calibration(1 / sharpness).soften(honest)
 
 
-@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("sharpness", [1.0, 2.0, 3.0])
 def test_temperature_undoes_what_made_probabilities_too_sure(sharpness: float) -> None:
     truth, said = drawn(4_000, sharpness)
-    found = calibrate.fit_temperature(rows_of(np.eye(4)[truth]), said)
+    found = calibrate.fit_temperature(rows_of(np.eye(4)[truth]), said, np.ones(4, bool))
     assert found == pytest.approx(sharpness, rel=0.1)
-    before = scores.calibration_error(truth, said)
-    after = scores.calibration_error(truth, Calibration(found).soften(said))
+    shares = scores.certain(truth, said.shape[1])
+    before = scores.calibration_error(shares, said)
+    after = scores.calibration_error(shares, Calibration(found).soften(said))
     assert after < 0.03
     assert after <= before + 0.01
 
 
 def test_temperature_fits_soft_labels() -> None:
     shares = np.array([[0.7, 0.3], [0.3, 0.7]])
-    found = calibrate.fit_temperature(rows_of(shares), Calibration(0.25).soften(shares))
+    said = Calibration(0.25).soften(shares)
+    found = calibrate.fit_temperature(rows_of(shares), said, np.ones(2, bool))
     assert found == pytest.approx(4.0, rel=0.01)
+
+
+def test_answers_are_never_made_surer() -> None:
+    truth, said = drawn(400, 0.5)
+    assert calibrate.fit_temperature(rows_of(np.eye(4)[truth]), said, np.ones(4, bool)) < 1.01
+
+
+def test_one_track_of_a_class_without_training_tracks_does_not_level_all_answers() -> None:
+    truth, said = drawn(40, 2.0)
+    known = np.array([True] * 4 + [False])
+    said = np.column_stack([said, np.full(len(said), 1e-12)])
+    with_stranger = rows_of(np.eye(5)[np.append(truth[:-1], 4)])
+    found = calibrate.fit_temperature(with_stranger, said, known)
+    assert found == pytest.approx(2.0, rel=0.3)
+    assert calibrate.fit_temperature(with_stranger, said, np.ones(5, bool)) > 3
 
 
 def test_the_default_changes_no_bit() -> None:

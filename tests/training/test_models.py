@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -75,13 +75,31 @@ def test_contract(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["lenet5", "cnn64"])
+@pytest.mark.parametrize("name", ["lenet5", "cnn64", "cnn64_gap"])
 def test_dropout_acts_in_training_alone(name: str) -> None:
     model = models.build(name, (46, 61), 3)
     rows = np.random.default_rng(0).standard_normal((6, 46, 61, 1)).astype(np.float32)
     answer = np.asarray(model(rows, training=False))
     np.testing.assert_array_equal(np.asarray(model(rows, training=False)), answer)
     assert np.any(np.asarray(model(rows, training=True)) != answer)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "count"),
+    [
+        ({}, 113_482),  # four convolutions of 64, their normalisation, 128 numbers to ten classes
+        ({"pooling": "mean"}, 113_482 - 640),
+        ({"pooling": "flatten"}, 113_482 - 1_280 + 4 * 7 * 64 * 10),
+        ({"batch_norm": False}, 113_482 - 4 * (4 - 1) * 64),  # biases instead
+    ],
+)
+def test_the_parts_of_cnn64_gap_can_be_chosen(architecture: dict[str, Any], count: int) -> None:
+    assert models.build("cnn64_gap", SHAPE, 10, **architecture).count_params() == count
+
+
+def test_spatial_dropout_of_cnn64_gap_is_as_wide_as_wished() -> None:
+    model = models.build("cnn64_gap", SHAPE, 10, spatial_dropout=0.25)
+    assert [layer.rate for layer in model.layers if "spatial" in layer.name] == [0.25] * 3
 
 
 @pytest.mark.parametrize("less", [(0, 1), (1, 0)])

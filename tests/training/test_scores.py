@@ -90,16 +90,26 @@ def test_calibration_error_in_closed_form() -> None:
     half = np.tile([0.55, 0.45], (10, 1))  # 10 of 10 right at 0.55
     truth = np.array([0] * 5 + [1] * 5 + [0] * 10)
     expected = 0.5 * (0.95 - 0.5) + 0.5 * (1 - 0.55)
-    assert scores.calibration_error(truth, np.concatenate([sure, half])) == pytest.approx(expected)
-    assert scores.calibration_error(truth, np.concatenate([sure, half]), n_bins=1) == pytest.approx(0.0)
+    shares, said = scores.certain(truth, 2), np.concatenate([sure, half])
+    assert scores.calibration_error(shares, said) == pytest.approx(expected)
+    assert scores.calibration_error(shares, said, n_bins=1) == pytest.approx(0.0)
 
 
 def test_calibrated_probabilities_have_little_error() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.full(CLASSES, 0.3), 20_000)
     truth = (probabilities.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
-    assert scores.calibration_error(truth, probabilities) < 0.02
-    assert scores.calibration_error(np.roll(truth, 1), probabilities) > 0.2
+    assert scores.calibration_error(scores.certain(truth, CLASSES), probabilities) < 0.02
+    assert scores.calibration_error(scores.certain(np.roll(truth, 1), CLASSES), probabilities) > 0.2
+
+
+def test_a_forecast_of_a_divided_audience_is_judged_by_the_audience() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.full(CLASSES, 0.5), 500)
+    truth = shares.argmax(axis=1)
+    by_audience = scores.summary(truth, shares, n_bins=10, shares=shares)["ece"]
+    by_majority = scores.summary(truth, shares, n_bins=10)["ece"]
+    assert by_audience == pytest.approx(0, abs=1e-6)
+    assert by_majority > 0.4  # each answer is the majority's, and none is said to be certain
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
