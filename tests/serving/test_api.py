@@ -319,17 +319,17 @@ def greedy(listener: Listener) -> str:
 
 def test_a_worker_that_fails_is_replaced(listener: Listener) -> None:
     pool = workers.Workers(listener.champions, number=1, waiting=0)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
+    assert pool.do(sleeper, 0, seconds=60) == "done"
     with pytest.raises(workers.TooLongError, match=r"expected an answer within 0\.2 s"):
         pool.do(sleeper, 60, seconds=0.2)
     with pytest.raises(DataError, match="some that needs too much"):
-        pool.do(eater, seconds=20)
+        pool.do(eater, seconds=60)
     with pytest.raises(DataError, match="needs too much memory"):
-        pool.do(greedy, seconds=20)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
+        pool.do(greedy, seconds=60)
+    assert pool.do(sleeper, 0, seconds=60) == "done"
     pool._all.acquire()
     with pytest.raises(workers.BusyError):
-        pool.do(sleeper, 0, seconds=20)
+        pool.do(sleeper, 0, seconds=60)
     pool.close()
 
 
