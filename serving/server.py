@@ -147,7 +147,10 @@ def _look(waiting: _Waiting, found: threading.Event, server: uvicorn.Server) -> 
 
 def main() -> None:
     """Serve on loopback; say that there is no champion until there is one."""
-    host, port = "127.0.0.1", int(os.environ.get(PORT, f"{DEFAULT_PORT}"))
+    host, text = "127.0.0.1", os.environ.get(PORT, f"{DEFAULT_PORT}")
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise CmgError(f"expected {PORT} to be a port from 1 to 65535, received {text!r}.")
+    port = int(text)
     if champions.are_cached() or _wait(host, port):
         run(host, port)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import deletion, intake, labelling, mood_ranking
+from benchmarks import deletion, intake, labelling, model_study, mood_ranking, unsure
 from pipeline import files, params
 from pipeline.errors import run_main
 from pipeline.labelling import audit
@@ -240,3 +240,38 @@ def test_the_order_of_forecasts_that_listeners_share_is_better_than_chance() -> 
     found = mood_ranking.scores(forecasts.assign(track_id=tracks), ratings)
     assert found.loc[list(mood_ranking.NAMED), "ours"].tolist() == [1.0] * 3
     assert found.loc[list(mood_ranking.NAMED), "random"].between(0.1, 0.5).all()
+
+
+def test_what_is_no_music_is_within_full_scale_and_each_clip_another() -> None:
+    made = dict(unsure._made())
+    assert len(made) + len(unsure.VOICES) == 40
+    assert all(np.abs(samples).max() <= 1 for samples in made.values())
+    assert len({samples.tobytes() for samples in made.values()}) == 26
+
+
+def test_unsure_names_each_bar_that_is_missed_and_none_that_cannot_be_measured() -> None:
+    good = {"not music, not sure": 0.95, "coverage": None, "error": 0.08}
+    assert unsure.missed(good) == []
+    assert unsure.missed(good | {"coverage": 0.5}) == ["coverage 0.50, expected 0.60 or more"]
+    assert len(unsure.missed({"not music, not sure": 0.9, "coverage": 0.1, "error": 0.2})) == 3
+
+
+def test_each_variant_of_the_study_has_valid_parameters() -> None:
+    base = params.read()
+    for variant in model_study.VARIANTS:
+        name, settings = model_study.settings_of(variant, base)
+        assert name in settings.train.models
+
+
+def test_the_study_judges_each_rule_on_the_same_trainings() -> None:
+    rows = [
+        {"epoch": 1, "val_loss": 1.0, "val_agreement": 0.1, "test_right": 2},
+        {"epoch": 2, "val_loss": 2.0, "val_agreement": 0.9, "test_right": 8},
+        {"epoch": 3, "val_loss": 3.0, "val_agreement": 0.2, "test_right": 5},
+    ]
+    table = pd.DataFrame(rows).assign(
+        variant="a", seed=0, fold=1, accuracy=0.5, val_macro_f1=0.5, test_tracks=10, cpu_seconds=1.0
+    )
+    found = model_study.summary(table).iloc[0]
+    assert (found["loss"], found["agreement"], found["last"]) == (0.2, 0.8, 0.5)
+    assert found["agreement, 3 epochs"] == 0.5, "the first two have too little to be averaged with"

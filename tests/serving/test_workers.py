@@ -34,17 +34,17 @@ def listener(tmp_path_factory: pytest.TempPathFactory, tables: Path) -> Iterator
 
 def test_a_worker_that_fails_is_replaced(listener: Listener) -> None:
     pool = Workers(listener.champions, number=1, waiting=0)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
+    assert pool.do(sleeper, 0, seconds=60) == "done"
     with pytest.raises(TooLongError, match=r"expected an answer within 0\.2 s"):
         pool.do(sleeper, 60, seconds=0.2)
     with pytest.raises(DataError, match="some that needs too much"):
         pool.do(eater, seconds=20)
     with pytest.raises(DataError, match="needs too much memory"):
         pool.do(greedy, seconds=20)
-    assert pool.do(sleeper, 0, seconds=20) == "done"
+    assert pool.do(sleeper, 0, seconds=60) == "done"
     pool._all.acquire()
     with pytest.raises(BusyError):
-        pool.do(sleeper, 0, seconds=20)
+        pool.do(sleeper, 0, seconds=60)
     pool.close()
 
 
@@ -78,7 +78,7 @@ def test_whoever_waits_for_a_pool_that_is_closed_is_told_and_no_process_stays(li
 
     def ask(seconds: float) -> None:
         try:
-            said.append(pool.do(sleeper, seconds, seconds=20))
+            said.append(pool.do(sleeper, seconds, seconds=60))
         except BusyError as error:
             said.append(error)
 
