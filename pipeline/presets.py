@@ -19,6 +19,7 @@ from pipeline.errors import ParamsError, run_main
 FOLDER: Final = Path("presets")
 DEFAULTS: Final = "sample"
 LIBRARY: Final = "library"
+GROUPS: Final = 3  # artists, or tracks of unknown artist, that a class needs: for train, valid and test
 NOT_CHOSEN: Final = (DEFAULTS, "gtzan")
 
 
@@ -96,7 +97,7 @@ def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.
     genres
         How many there are; one alone is nothing to tell apart.
     labelled
-        Whether there are mood labels.
+        Whether there are mood labels enough.
     anew
         Whether the library is new, or has new labels: then all that is possible is a task. Else the
         tasks that are possible stay, and no others come.
@@ -111,7 +112,11 @@ def fit_tasks(*, genres: int, labelled: bool, anew: bool, target: Path = params.
     kept = [task for task in before["tasks"] if task in possible]
     tasks = (possible if anew or not kept else kept) or ["mood"]
     why = [] if genres > 1 else ["one genre is nothing to tell apart"]
-    why += [] if labelled else ["there are no mood labels: import again with LABELS=FILE to learn moods"]
+    why += (
+        []
+        if labelled
+        else [f"moods need labels, two moods with {GROUPS} artists each: import again with LABELS=FILE"]
+    )
     if list(before["tasks"]) != tasks:
         wanted = deepcopy(before)
         wanted["tasks"] = tasks

@@ -21,7 +21,7 @@ from pipeline import data_folder, params, presets
 from pipeline.errors import DataError
 from pipeline.inference import audio
 from pipeline.labelling.track_names import TrackNames
-from pipeline.sources import folder, gtzan, kept_labels, library_files, sample
+from pipeline.sources import folder, gtzan, kept_labels, library_files, sample, tasks
 from pipeline.stages import labels as labels_stage
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.held_out import groups_path
@@ -254,6 +254,20 @@ def test_the_tasks_fit_what_is_there(
     assert is_possible == (genres > 1 or labelled)
     assert params.read().tasks == after
     assert "# All parameters of the pipeline" in params.PARAMS_FILE.read_text()
+
+
+def test_a_mood_needs_three_artists_to_be_learned() -> None:
+    index = pd.DataFrame(
+        {"track_id": list("abcdefg"), "artist": ["X", "X", "Y", "", "", "", "Z"]}, dtype="str"
+    )
+    labels = pd.DataFrame(
+        [(track, "Other") for track in "abcg"]
+        + [(track, "CalmButEpic") for track in "abca"]
+        + [(track, "CalmButWarm") for track in "def"],
+        columns=["track_id", "mood"],
+    )
+    assert tasks.learnable_moods(labels, index) == ["CalmButWarm", "Other"]
+    assert tasks.learnable_moods(labels[:0], index) == []
 
 
 def test_exact_duplicates_name_the_first_by_id(source: Path) -> None:
