@@ -78,7 +78,7 @@ def test_everything_promised_comes_out(done: Project) -> None:
         assert metrics["test"]["n_tracks"] > 0
         low, high = metrics["test"]["track"]["accuracy_ci"]
         assert low <= metrics["test"]["track"]["accuracy"] <= high
-        for picture in ("confusion.png", "curves.png", "calibration.png"):
+        for picture in ("confusion.png", "curves.png", "calibration.png", "embedding.png"):
             assert (done.root / f"artifacts/plots/{pair}/{picture}").stat().st_size > 1000
     assert "synthetic" in (done.root / "artifacts/report/index.html").read_text()
     assert (done.root / "data_docs/index.html").exists()

@@ -152,6 +152,30 @@ def calibration(
     save(figure, path)
 
 
+def embedding(
+    places: np.ndarray, truth: np.ndarray, right: np.ndarray, classes: list[str], title: str, path: Path
+) -> None:
+    """Draw tracks where the model's last layer has them, in the colour of their class.
+
+    Parameters
+    ----------
+    places
+        (n, 2), any unit.
+    truth, right
+        Class numbers, and whether they were answered, (n,).
+    classes, title, path
+        Names, heading, and where to write.
+    """
+    figure, axes = new_figure(6.4, 4.4)
+    for number in np.unique(truth):
+        own, colour = truth == number, f"C{number % 10}"
+        axes.scatter(*places[own & right].T, s=36, color=colour, label=classes[number])
+        axes.scatter(*places[own & ~right].T, s=36, marker="x", color=colour)
+    axes.set(xlabel="first component", ylabel="second component", title=title, xticks=[], yticks=[])
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
 def abstention(
     coverage: np.ndarray, accuracy: np.ndarray, sure: tuple[float, float] | None, title: str, path: Path
 ) -> None:

@@ -29,7 +29,15 @@ from pipeline.tables.trained_models import curves_path
 from pipeline.taxonomy import SOFT, TASKS
 from pipeline.tracking import open_run
 from pipeline.training import backend, calibrate, models, scores
-from pipeline.training.predict import Predicted, corrected, predict, prediction_table, score
+from pipeline.training.predict import (
+    Predicted,
+    corrected,
+    embedding,
+    in_two_dimensions,
+    predict,
+    prediction_table,
+    score,
+)
 from pipeline.training.soft_scores import per_mood, soft_summary
 from pipeline.training.weights import load_model
 
@@ -38,6 +46,7 @@ def draw(
     test: Predicted,
     before: Predicted,
     shares: np.ndarray,
+    places: np.ndarray,
     card: dict[str, Any],
     calibration: Calibration,
     folder: Path,
@@ -45,7 +54,8 @@ def draw(
 ) -> None:
     """Write the test part's pictures, also of what it was ``before`` calibration, and DVC's plots' data.
 
-    ``shares`` are the annotators', float (n_tracks, n_classes).
+    ``shares`` are the annotators', float (n_tracks, n_classes); ``places``, (n_tracks, 2), are where the
+    last layer has the tracks.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -59,6 +69,8 @@ def draw(
     marked = (found["coverage"], found["sure_accuracy"]) if "sure_accuracy" in found else None
     coverage, accuracy = scores.abstention(test.truth, test.probabilities)
     plots.abstention(coverage, accuracy, marked, title, folder / "abstention.png")
+    picture = folder / "embedding.png"
+    plots.embedding(places, test.truth, guess == test.truth, classes, title, picture)
     plots.curves(pd.read_csv(curves_path(card["task"], card["model"])), title, folder / "curves.png")
     named = {"actual": [classes[i] for i in test.truth], "predicted": [classes[i] for i in guess]}
     write_csv(confusion_path(card["task"], card["model"]), pd.DataFrame(named))
@@ -115,7 +127,8 @@ def evaluate(task: str, name: str, settings: params.Params) -> dict[str, Any]:
     write_json(scores_path(task, name), scores_of(metrics))
     write_csv(predictions_path(task, name), prediction_table(parts, card["classes"]))
     folder, n_bins = plots_folder(task, name), settings.evaluate.calibration_bins
-    draw(parts["test"], raw["test"], shares["test"], card, calibration, folder, n_bins)
+    places = in_two_dimensions(embedding(model, rows["test"], normaliser))
+    draw(parts["test"], raw["test"], shares["test"], places, card, calibration, folder, n_bins)
     write_classes(parts["test"], shares["test"], card)
     log(metrics, card)
     return metrics
@@ -149,6 +162,7 @@ def log(metrics: dict[str, Any], card: dict[str, Any]) -> None:
             "confusion",
             "calibration",
             "abstention",
+            "embedding",
         ):  # by key: "Compare" shows them side by side
             mlflow.log_image(mlflow.Image(str(plots_folder(task, name) / f"{picture}.png")), key=picture)
 

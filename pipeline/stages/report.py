@@ -254,6 +254,7 @@ def model_view(metrics: Row) -> Row:
         "calibration": f"Accuracy of {name} against its confidence; "
         f"calibration error {metrics['test']['track']['ece']:.3f}",
         "abstention": f"Accuracy of {name} on the share of test tracks whose answers are surest",
+        "embedding": f"The test tracks as the last layer of {name} has them, in two dimensions, by class",
     }
     classes = _table(folder / "classes.csv")
     return {

@@ -77,6 +77,41 @@ def predict(model: keras.Model, rows: Rows, normaliser: Normaliser, truth: dict[
     )
 
 
+def embedding(model: keras.Model, rows: Rows, normaliser: Normaliser) -> np.ndarray:
+    """Return what the last layer decides by, as means over tracks in the order of `Predicted.tracks`.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (n_tracks, n_numbers): 9,600 of CNN-64, 84 of LeNet-5, what its front end gives of a probe.
+    """
+    import keras
+
+    from pipeline.training.batches import Batches
+
+    inner = keras.Model(model.inputs, model.layers[-1].input)
+    features = models.features_folder(model.name)
+    batches = Batches(rows, normaliser, batch_size=_BATCH, features=features, workers=2)
+    numbers = np.asarray(inner.predict(batches, verbose=0), np.float64)
+    return scores.mean_by(rows.track_id, numbers)[1]
+
+
+def in_two_dimensions(numbers: np.ndarray) -> np.ndarray:
+    """Return the first two principal components, (n, 2), of numbers (n, k).
+
+    Examples
+    --------
+    >>> in_two_dimensions(np.array([[0.0, 0, 0], [3, 0, 4], [6, 0, 8]])).round(6)[:, 0].tolist()
+    [-5.0, 0.0, 5.0]
+    """
+    from sklearn.decomposition import PCA
+
+    found = np.zeros((len(numbers), 2))
+    n = min(2, *numbers.shape)
+    found[:, :n] = PCA(n, svd_solver="full").fit_transform(numbers)
+    return found
+
+
 def corrected(predicted: Predicted, rows: Rows, calibration: Calibration) -> Predicted:
     """Return the answers to ``rows`` as they are served."""
     familiar = calibrate.familiar(rows, calibration)

@@ -17,6 +17,7 @@ TRUTH = np.array([0, 1, 2, 0, 1, 2])
 SHARES = np.eye(3)[TRUTH]
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(3), 6)
 BEFORE = np.random.default_rng(1).dirichlet(np.ones(3), 6)
+PLACES = np.random.default_rng(2).normal(size=(6, 2))
 SHARE = np.arange(1, 7) / 6
 CURVES = pd.DataFrame(
     {
@@ -44,12 +45,14 @@ DRAW: dict[str, Callable[[Path], None]] = {
     "calibration": lambda path: plots.calibration(SHARES, PROBABILITIES, BEFORE, 10, "genre", path),
     "sure": lambda path: plots.calibration(SHARES, np.eye(3)[TRUTH], BEFORE, 10, "genre", path),
     "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.5, 0.8), "genre", path),
+    "embedding": lambda path: plots.embedding(PLACES, TRUTH, TRUTH > 0, CLASSES, "genre", path),
     "never sure": lambda path: plots.abstention(SHARE, SHARE[::-1], None, "genre", path),
 }
 CHANGED: dict[str, Callable[[Path], None]] = {
     "confusion": lambda path: plots.confusion(COUNTS.T, CLASSES, "genre", path),
     "curves": lambda path: plots.curves(CURVES.assign(loss=[2.3, 1.9, 1.4]), "genre", path),
     "abstention": lambda path: plots.abstention(SHARE, SHARE[::-1], (0.6, 0.8), "genre", path),
+    "embedding": lambda path: plots.embedding(PLACES, TRUTH, TRUTH > 1, CLASSES, "genre", path),
     "calibration": lambda path: plots.calibration(SHARES[::-1], PROBABILITIES, BEFORE, 10, "genre", path),
 }
 

@@ -116,7 +116,8 @@ def write_model(task, model, skill, settings):
     write_csv(curves_path(task, model), pd.DataFrame(curves))
     test = parts["test"]
     shares = np.eye(len(card["classes"]))[test.truth]
-    evaluate.draw(test, test, shares, card, Calibration(threshold=0.5), plots_folder(task, model), 10)
+    places, calibration = test.probabilities[:, :2], Calibration(threshold=0.5)
+    evaluate.draw(test, test, shares, places, card, calibration, plots_folder(task, model), 10)
     evaluate.write_classes(test, shares, card)
 
 
@@ -265,8 +266,8 @@ def test_models_are_compared_on_the_same_tracks(project):
 
 def test_every_picture_is_described_and_has_its_size(page):
     pictures = Outline(page).all("img")
-    # a comparison, four pictures of four models, three genres, three moods that won a track
-    assert len(pictures) == 1 + 4 * 4 + 3 + 3
+    # a comparison, five pictures of four models, three genres, three moods that won a track
+    assert len(pictures) == 1 + 4 * 5 + 3 + 3
     assert all(one["alt"] and int(one["width"]) > 0 and int(one["height"]) > 0 for one in pictures)
 
 
