@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -31,6 +32,7 @@ from serving.listener import Heard, Listener, UnreadableError, sha256, track_rec
 FILE: Final = "CMG_LIBRARY"  # the variable that names another file
 
 _VERSION: Final = 3
+_BUSY_SECONDS: Final = 60.0  # that a writer waits for another
 _MOST_AT_ONCE: Final = 2_000  # tracks that are read so fast that a copy of what is read would not be
 _SCHEMA: Final = """
 CREATE TABLE track(path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
@@ -152,8 +154,10 @@ class Library:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             # The server's threads share a connection, one at a time.
-            self._db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = sqlite3.connect(
+                file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._log_ahead()
             if self._value("PRAGMA user_version") < _VERSION:
                 self._bring_up_to_date()
         except (sqlite3.Error, OSError) as error:
@@ -165,6 +169,18 @@ class Library:
             raise DataError(
                 f"{file}: expected an index of version {_VERSION}, received a later one. Update cmg."
             )
+
+    def _log_ahead(self) -> None:
+        """Turn write-ahead logging on; SQLite does not wait for the lock that this needs."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def _bring_up_to_date(self) -> None:
         with self._transaction():
@@ -536,7 +552,7 @@ def audio_files(named: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str
         elif path.exists() or path.is_symlink():
             found.add(path)
         else:
-            missing.append((_printable(path), "no such file or folder"))
+            missing.append((path if _is_text(path) else _printable(path), "no such file or folder"))
     # Neither the index nor JSON nor a playlist can hold names that are no text.
     odd = sorted(path for path in found if not _is_text(path))
     missing += [(_printable(path), "the name is not UTF-8: rename it") for path in odd]

@@ -91,10 +91,8 @@ def said(given: GivenLabels, *, inbox: Path) -> str:
     )
     if path := put_aside(intake, inbox=inbox):
         row = intake.rejected_rows[0]
-        lines.append(
-            f"labels NOT taken: {intake.rejected} rows, each with its reason in {path}; the first is "
-            f"{row.position}: {row.reason}"
-        )
+        left = "1 row, with its" if intake.rejected == 1 else f"{intake.rejected} rows, each with its"
+        lines.append(f"labels NOT taken: {left} reason in {path}; the first is {row.position}: {row.reason}")
     return "".join(f"\n  {visible(line)}" for line in lines)
 
 

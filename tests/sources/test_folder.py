@@ -69,6 +69,7 @@ def test_any_format_is_copied_as_it_is(source: Path, repository: Path) -> None:
     labels = source.parent / "labels.tsv"
     labels.write_text("file\tlabel\nfolk/A.ogg\tother\nnobody.mp3\tOther\n")
     shutil.copy(ROOT / "params.yaml", repository)
+    shutil.copytree(ROOT / "presets", repository / "presets")
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
     command = ["-m", "pipeline.sources.folder", str(source), "--labels", str(labels), "--annotator", "me"]
     done = subprocess.run(
@@ -105,8 +106,8 @@ def test_any_format_is_copied_as_it_is(source: Path, repository: Path) -> None:
         "5 tracks of 2 genres: folk 2, techno 3",
         "files found: 5, taken: 5, left out: 0",
         "labels: 1 of 2 rows of labels.tsv taken, by 1 annotator",
-        "labels NOT taken: 1 rows, each with its reason in inbox/rejected/labels.csv; the first is line 3",
-        "tasks: genre, mood",
+        "labels NOT taken: 1 row, with its reason in inbox/rejected/labels.csv; the first is line 3",
+        "tasks: genre (params.yaml)",
     ):
         assert said in done.stdout
     assert (repository / "data.dvc").exists()

@@ -300,7 +300,7 @@ def test_a_version_with_a_front_end_of_its_own_answers_in_a_fresh_process(
     said = tracking.configure().MlflowClient().get_model_version("genre-classifier", "1").description
     assert "*Licence:* the weights were learned from these tracks alone" not in said
     megabytes, seconds = re.search(r"([\d.]+) MB as ONNX; a track of 30 s took ([\d.]+) s", said).groups()
-    assert 1.5 < float(megabytes) < 3, "the front end counts too: the head alone has 3,014 numbers"
+    assert 1.5 < float(megabytes) < 4, "the front end counts too: the head alone has 3,014 numbers"
     assert 0 < float(seconds) < 60
     encoded = Path(f"data/gtzan/blues/{HELD_OUT[0]}.au").resolve()
     uri = tracking.configure().get_tracking_uri()
