@@ -24,6 +24,11 @@ def original(windows: np.ndarray) -> list[np.ndarray]:
     meta.ParseFromString((musicnn.checkpoint() / ".meta").read_bytes())
     wanted = ["model/Flatten/flatten/Reshape", "model/batch_normalization_10/batchnorm/add_1"]
     part = tf.compat.v1.graph_util.extract_sub_graph(meta.graph_def, wanted)
+    for node in part.node:
+        if (
+            node.op == "RandomUniform"
+        ):  # a dropout that is off; where an earlier test asked for determinism, it
+            node.attr["seed"].i = 1  # must have a seed all the same
     variables = [node.name for node in part.node if node.op.startswith("Variable")]
     assert len(variables) == 62
     read = musicnn._read(musicnn.checkpoint())
