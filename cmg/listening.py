@@ -89,18 +89,14 @@ def classify(
 ) -> None:
     """Say genre and mood of FILES. Exit code 2 if a file could not be read; each is listed."""
     from serving.champions import champions
-    from serving.jobs import why_each
     from serving.listener import SCHEMA, Listener
     from serving.track_index import Library, audio_files, library_file
 
-    if per_slice and not (as_json or as_lines or as_csv or parquet):
-        raise CmgError(
-            "expected --json, --jsonl, --csv or --parquet with --per-slice, received none of them."
-        )
-    if parquet and (as_json or as_lines or as_csv):
-        raise CmgError(
-            "expected one of --json, --jsonl, --csv and --parquet, received --parquet and another."
-        )
+    _check_forms(
+        {"--json": as_json, "--jsonl": as_lines, "--csv": as_csv, "--parquet": parquet is not None},
+        per_slice=per_slice,
+        why=why,
+    )
     found, missing = audio_files(files)
     if not found and not missing:
         raise DataError(
@@ -122,14 +118,10 @@ def classify(
                 unread.append((str(done.path), done.reason))
                 yield {"schema": SCHEMA, "path": str(done.path), "error": done.reason}
             else:
-                record = listener.record(done.path, done.heard)
-                if why:
-                    record["why"] = why_each(listener, done.path)
-                if per_slice:
-                    record["timeline"] = _windows(listener, done.heard)
-                if embedding and done.heard.embedding is not None:
-                    record["embedding"] = [round(float(number), 4) for number in done.heard.embedding]
-                yield record
+                parts = _parts(
+                    listener, done.path, done.heard, why=why, per_slice=per_slice, embedding=embedding
+                )
+                yield listener.record(done.path, done.heard) | parts
         target.close()
 
     def in_order() -> list[dict[str, Any]]:
@@ -153,6 +145,33 @@ def classify(
         print(f"unreadable: {visible(path)}: {visible(reason)}", file=sys.stderr)
     if unread:
         raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _check_forms(forms: Mapping[str, bool], *, per_slice: bool, why: bool) -> None:
+    """Refuse two forms of output at once, and options that the chosen one cannot show."""
+    chosen = [name for name, is_asked in forms.items() if is_asked]
+    if len(chosen) > 1:
+        raise CmgError(f"expected one of {', '.join(forms)}, received {' and '.join(chosen)}.")
+    if per_slice and not chosen:
+        raise CmgError(f"expected one of {', '.join(forms)} with --per-slice, received none of them.")
+    if why and chosen in (["--csv"], ["--parquet"]):
+        raise CmgError(f"expected --json, --jsonl or neither with --why, received {chosen[0]}.")
+
+
+def _parts(
+    listener: Listener, path: Path, heard: Heard, *, why: bool, per_slice: bool, embedding: bool
+) -> dict[str, Any]:
+    """Return what a record has only where it is asked for."""
+    from serving.jobs import why_each
+
+    parts: dict[str, Any] = {}
+    if why:
+        parts["why"] = why_each(listener, path)
+    if per_slice:
+        parts["timeline"] = _windows(listener, heard)
+    if embedding and heard.embedding is not None:
+        parts["embedding"] = [round(float(number), 4) for number in heard.embedding]
+    return parts
 
 
 def timeline(

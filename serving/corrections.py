@@ -17,6 +17,7 @@ from typing import Final
 from pipeline import identity, taxonomy
 from pipeline.errors import CmgError, DataError, ParamsError
 from pipeline.files import write_text
+from pipeline.tables.text_csv import decoded, delimiter
 from serving.champions import project
 
 _INBOX: Final = Path("inbox/labels")
@@ -160,9 +161,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file() or path.is_symlink():
         return []
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        mark = max(",;\t", key=text.partition("\n")[0].count)
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=mark))
+        text = decoded(path.read_bytes())
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter(text)))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected a UTF-8 CSV file, received {error}. Correct it.") from None
     return [{name: row.get(name) or "" for name in _READ} for row in rows]

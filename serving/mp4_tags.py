@@ -3,6 +3,8 @@
 A file is a sequence of boxes: four bytes of size, four of name, then a body, which may be boxes again. The
 tags are the boxes of ``moov.udta.meta.ilst``. Where ``moov`` grows, what lies behind it moves, and the tables
 of chunk offsets are the only other bytes that change.
+
+Not by mutagen, as the other formats: it sorts the items anew, and writes a genre given by number as text.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class Service:
 
     def part(self, digest: str, question: jobs.Question, part: str) -> Path:
         """Return a WAV of what decided in a track, or of the rest; see `serving.jobs.why_audio`."""
-        version = self.champions[question.task].name if question.task in self.champions else ""
+        version = self.champions[question.task].key if question.task in self.champions else ""
         key = (digest, version, question, part)
         return self._copy(key, jobs.why_audio, self.own_file(digest), question, part)
 

@@ -23,6 +23,47 @@ _HINTED: Final = ("track_id", "mood", "labelled_at")
 _ISO_8601: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})$"
 # Spreadsheets and pandas write whole numbers beside blanks as 2.0.
 _CONFIDENCE: Final = r"^[123](?:\.0+)?$"
+_ANNOTATION_CHECKS: Final = (
+    Check(
+        name="date_format",
+        column="labelled_at",
+        expected="an ISO 8601 time with its UTC offset, such as 2024-03-05T14:00:00Z",
+        advice="Write the time so.",
+        expectation="ExpectColumnValuesToMatchRegex",
+        arguments={"column": "labelled_at", "regex": _ISO_8601},
+        severity="critical",
+        shown=("labelled_at_hinted",),
+    ),
+    Check(
+        name="date_format",
+        column="labelled_at",
+        expected="a day and time that exist",
+        advice="Correct the time.",
+        expectation="ExpectColumnValuesToNotBeNull",
+        arguments={"column": "time", "row_condition": "is_iso_8601", "condition_parser": "pandas"},
+        severity="critical",
+        shown=("labelled_at",),
+    ),
+    Check(
+        name="confidence",
+        column="confidence",
+        expected="1, 2, 3 or blank",
+        advice="Correct the confidence, or leave it blank.",
+        expectation="ExpectColumnValuesToMatchRegex",
+        arguments={"column": "confidence", "regex": _CONFIDENCE},
+        severity="critical",
+    ),
+    Check(
+        name="unique_annotation",
+        column="annotator",
+        expected="one line for a track and an annotator",
+        advice="Keep the annotator's latest line.",
+        expectation="ExpectCompoundColumnsToBeUnique",
+        arguments={"column_list": ["track_id", "annotator"], "ignore_row_if": "any_value_is_missing"},
+        severity="critical",
+        shown=("track_id", "annotator"),
+    ),
+)
 
 
 def content_checks() -> tuple[Check, ...]:
@@ -53,45 +94,7 @@ def content_checks() -> tuple[Check, ...]:
             severity="critical",
             shown=("mood_hinted",),
         ),
-        Check(
-            name="date_format",
-            column="labelled_at",
-            expected="an ISO 8601 time with its UTC offset, such as 2024-03-05T14:00:00Z",
-            advice="Write the time so.",
-            expectation="ExpectColumnValuesToMatchRegex",
-            arguments={"column": "labelled_at", "regex": _ISO_8601},
-            severity="critical",
-            shown=("labelled_at_hinted",),
-        ),
-        Check(
-            name="date_format",
-            column="labelled_at",
-            expected="a day and time that exist",
-            advice="Correct the time.",
-            expectation="ExpectColumnValuesToNotBeNull",
-            arguments={"column": "time", "row_condition": "is_iso_8601", "condition_parser": "pandas"},
-            severity="critical",
-            shown=("labelled_at",),
-        ),
-        Check(
-            name="confidence",
-            column="confidence",
-            expected="1, 2, 3 or blank",
-            advice="Correct the confidence, or leave it blank.",
-            expectation="ExpectColumnValuesToMatchRegex",
-            arguments={"column": "confidence", "regex": _CONFIDENCE},
-            severity="critical",
-        ),
-        Check(
-            name="unique_annotation",
-            column="annotator",
-            expected="one line for a track and an annotator",
-            advice="Keep the annotator's latest line.",
-            expectation="ExpectCompoundColumnsToBeUnique",
-            arguments={"column_list": ["track_id", "annotator"], "ignore_row_if": "any_value_is_missing"},
-            severity="critical",
-            shown=("track_id", "annotator"),
-        ),
+        *_ANNOTATION_CHECKS,
     )
 
 

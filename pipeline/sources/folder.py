@@ -23,9 +23,9 @@ from pipeline.errors import DataError, run_main
 from pipeline.labelling import columns
 from pipeline.labelling.track_names import TrackNames
 from pipeline.quality import sample_files
-from pipeline.sources import kept_labels, library_files, tags, tasks, track_ids
+from pipeline.sources import kept_labels, music_files, tags, tasks, track_ids
 from pipeline.sources.kept_labels import ANNOTATOR_HELP, GivenLabels
-from pipeline.sources.library_files import LibraryFiles
+from pipeline.sources.music_files import MusicFiles
 from pipeline.tables import held_out
 from pipeline.tables.dataset import dataset_of, write_dataset
 from pipeline.tables.index import INDEX_COLUMNS, SOURCE, sources_of, write_index
@@ -56,7 +56,7 @@ class Plan:
         What was taken for what, in words.
     """
 
-    found: LibraryFiles
+    found: MusicFiles
     index: pd.DataFrame
     notes: tuple[str, ...]
 
@@ -157,7 +157,7 @@ def plan_library(
     DataError
         There is no audio, or the table of artists is none.
     """
-    found = library_files.find(source)
+    found = music_files.find(source)
     of_files = [tags.read(source / path) for path in found.tracks]
     genres, genre_note = _genres(found.tracks, of_files, genre_from)
     ids = track_ids.assign(found.tracks, before=before or {})

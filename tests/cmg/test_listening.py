@@ -185,9 +185,11 @@ def test_a_library_is_kept_searched_and_forgotten(listener: Listener, tmp_path: 
         (("index", "export", "a.xlsx"), "expected a table .csv, .jsonl or .parquet, received a.xlsx"),
         (
             ("classify", "data", "--per-slice"),
-            "expected --json, --jsonl, --csv or --parquet with --per-slice",
+            "expected one of --json, --jsonl, --csv, --parquet with --per-slice",
         ),
-        (("classify", "data", "--csv", "--parquet", "a"), "received --parquet and another"),
+        (("classify", "data", "--csv", "--parquet", "a"), "received --csv and --parquet"),
+        (("classify", "data", "--json", "--jsonl"), "received --json and --jsonl"),
+        (("classify", "data", "--why", "--csv"), "with --why, received --csv"),
         (("classify", "mlruns"), "expected audio below mlruns, received none"),
     ],
 )

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -175,6 +177,18 @@ def test_what_is_read_is_kept_until_somebody_writes(
         assert library.tracks(listener.champions, keep=True).paths == found.paths
     copy.write_bytes(copy.read_bytes()[:1000])
     assert library.tracks(listener.champions, keep=True).paths == found.paths
+
+
+def test_an_index_that_another_process_is_making_is_waited_for(workspace: Path) -> None:
+    """SQLite does not wait by itself for a writer when write-ahead logging is turned on."""
+    other = sqlite3.connect("library.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE something(n)")
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, lambda: other.execute("ROLLBACK")).start()
+    began = time.monotonic()
+    Library(Path("library.sqlite")).close()
+    assert time.monotonic() - began > 0.2
+    other.close()
 
 
 def test_a_file_that_is_no_index_is_refused(empty: Path) -> None:

@@ -21,7 +21,7 @@ from pipeline import data_folder, params, presets
 from pipeline.errors import DataError
 from pipeline.inference import audio
 from pipeline.labelling.track_names import TrackNames
-from pipeline.sources import folder, gtzan, kept_labels, library_files, sample, tasks
+from pipeline.sources import folder, gtzan, kept_labels, music_files, sample, tasks
 from pipeline.stages import labels as labels_stage
 from pipeline.tables.dataset import write_dataset
 from pipeline.tables.held_out import groups_path
@@ -129,7 +129,7 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/folk/caf\xe9.mp3")).write_bytes(b"x")
     (source / "folk/annexed.mp3").symlink_to("nowhere")
     (source / "folk/again").symlink_to(source, target_is_directory=True)
-    found = library_files.find(source)
+    found = music_files.find(source)
     assert set(found.tracks) == {
         *("folk/a.OGG", "folk/b.wav", "folk/live/e.wav", "loose.wav"),
         *("techno/c.flac", "techno/d.au", "techno/don't stop.mp3"),
@@ -138,8 +138,8 @@ def test_every_file_is_taken_or_left_out_for_a_reason(source: Path) -> None:
         "no audio": ("README.txt", "folk/cover.jpg"),
         "hidden": (".git/x.wav", "folk/._b.wav"),
         "audio in a format that is not read": ("folk/old.wma",),
-        library_files.NOT_HERE: ("folk/annexed.mp3",),
-        library_files.NOT_UTF_8: ("folk/caf\udce9.mp3",),
+        music_files.NOT_HERE: ("folk/annexed.mp3",),
+        music_files.NOT_UTF_8: ("folk/caf\udce9.mp3",),
     }
     assert "files found: 14, taken: 7, left out: 7" in found.summary()
     assert "no audio: 2 by suffix: .txt 1, .jpg 1" in found.summary()
@@ -311,10 +311,10 @@ def test_an_artist_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_no_folder_and_no_audio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"received no file at all"):
-        library_files.find(tmp_path)
+        music_files.find(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"x")
     with pytest.raises(DataError, match=r"received no audio: 1 by suffix: .txt 1"):
-        library_files.find(tmp_path)
+        music_files.find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_what_is_no_folder_is_told_apart(tmp_path: Path, name: str, said: str) -
     if "/" not in name:
         (here / name).write_bytes(b"x")
     with pytest.raises(DataError, match=said):
-        library_files.find(here / name)
+        music_files.find(here / name)
 
 
 def test_copies_in_the_project_itself_are_no_music(
@@ -341,13 +341,13 @@ def test_copies_in_the_project_itself_are_no_music(
     project = tmp_path / "My Music" / "project"
     tone(project / "data" / "audio" / "folk" / "b.wav")
     monkeypatch.chdir(project)
-    assert len(library_files.find(source).tracks) == 6
+    assert len(music_files.find(source).tracks) == 6
     (project / "dvc.yaml").touch()
-    found = library_files.find(source)
+    found = music_files.find(source)
     assert len(found.tracks) == 5
-    assert found.left_out == {library_files.OWN_FOLDER: ("project",)}
+    assert found.left_out == {music_files.OWN_FOLDER: ("project",)}
     with pytest.raises(DataError, match="the folder of this project, not looked into"):
-        library_files.find(Path())
+        music_files.find(Path())
 
 
 def test_make_folder_without_a_folder_says_what_it_expects() -> None:
@@ -536,7 +536,7 @@ def test_a_library_of_links_without_content_says_so(tmp_path: Path) -> None:
     (tmp_path / "jazz" / "1.wav").symlink_to("/not/fetched/1.wav")
     os.mkfifo(tmp_path / "jazz" / "2.wav")
     with pytest.raises(DataError, match=r"received links whose content .*: 1: jazz/1\.wav; no regular"):
-        library_files.find(tmp_path)
+        music_files.find(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", audio.SUFFIXES)
@@ -544,4 +544,4 @@ def test_every_suffix_that_is_decoded_is_taken(tmp_path: Path, suffix: str) -> N
     path = tmp_path / "jazz" / f"1{suffix.upper()}"
     path.parent.mkdir()
     path.write_bytes(b"x")
-    assert library_files.find(tmp_path).tracks == (f"jazz/{path.name}",)
+    assert music_files.find(tmp_path).tracks == (f"jazz/{path.name}",)

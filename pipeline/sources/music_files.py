@@ -28,7 +28,7 @@ _SUFFIXES_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
-class LibraryFiles:
+class MusicFiles:
     """What a folder holds.
 
     Parameters
@@ -57,7 +57,7 @@ class LibraryFiles:
         return "; ".join(_said(reason, names) for reason, names in sorted(self.left_out.items()))
 
 
-def find(root: Path) -> LibraryFiles:
+def find(root: Path) -> MusicFiles:
     """List the audio files below a folder, at any depth, and what else lies there.
 
     Raises
@@ -72,7 +72,7 @@ def find(root: Path) -> LibraryFiles:
         name = path.relative_to(root).as_posix()
         reason = OWN_FOLDER if _is_own(path) else _reason(path, name)
         left_out.setdefault(reason, []).append(name) if reason else tracks.append(name)
-    found = LibraryFiles(root, tuple(sorted(tracks)), {why: tuple(sorted(n)) for why, n in left_out.items()})
+    found = MusicFiles(root, tuple(sorted(tracks)), {why: tuple(sorted(n)) for why, n in left_out.items()})
     if not tracks:
         raise DataError(
             f"expected audio ({', '.join(audio.SUFFIXES)}) in {root} or below it, received "
