@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from pipeline import files, params
 from pipeline.inference.musicnn import N_NUMBERS
 from pipeline.tables.features import features_path
 from pipeline.training import backend, fit, models, predict
+
+if TYPE_CHECKING:
+    from pipeline.training.batches import Rows
 
 ROOT = Path(__file__).parents[2]
 CLASSES = list("abc")
@@ -37,8 +42,10 @@ def library(name: str) -> pd.DataFrame:
     return table.assign(**{f"p_{one}": (table["label"] == one).astype(float) for one in CLASSES})
 
 
-def accuracy(name: str, table: pd.DataFrame, trained: range, asked: range) -> float:
-    """Train on some tracks, choose the epoch or C on the next 40, and return the accuracy on those asked."""
+def trained_and_asked(
+    name: str, table: pd.DataFrame, trained: range, asked: range
+) -> tuple[fit.Fitted, Rows, predict.Predicted]:
+    """Train on some tracks, choose the epoch or C on the next 40, and return the answers to those asked."""
     backend.prepare(seed=0)
     from pipeline.training.batches import select
 
@@ -55,7 +62,11 @@ def accuracy(name: str, table: pd.DataFrame, trained: range, asked: range) -> fl
     rows = {part: select(pd.concat(split), table, part) for part in spans}
     fitted = fit.fit(name, rows["train"], rows["valid"], settings, seed=0, log=False, verbose=0)
     truth = {row.track_id: CLASSES.index(row.label) for row in table.itertuples()}
-    found = predict.predict(fitted.model, rows["test"], fitted.normaliser, truth)
+    return fitted, rows["test"], predict.predict(fitted.model, rows["test"], fitted.normaliser, truth)
+
+
+def accuracy(name: str, table: pd.DataFrame, trained: range, asked: range) -> float:
+    found = trained_and_asked(name, table, trained, asked)[2]
     return float((found.probabilities.argmax(axis=1) == found.truth).mean())
 
 
@@ -68,3 +79,11 @@ def test_shuffled_labels_give_chance(name: str, workspace: Path) -> None:
 def test_a_leak_would_show(workspace: Path) -> None:
     table = library("musicnn_probe")
     assert accuracy("musicnn_probe", table, range(60), range(60)) > 0.7
+
+
+@pytest.mark.parametrize("name", ["cnn64_gap", "musicnn_probe"])
+def test_the_embedding_is_what_the_last_layer_decides_by(name: str, workspace: Path) -> None:
+    fitted, rows, found = trained_and_asked(name, library(name), range(60), range(100, 110))
+    kernel, bias = fitted.model.layers[-1].get_weights()
+    logits = predict.embedding(fitted.model, rows, fitted.normaliser) @ kernel + bias
+    np.testing.assert_allclose(softmax(logits, axis=1), found.probabilities, atol=1e-5)
